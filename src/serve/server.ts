@@ -1,0 +1,290 @@
+/** A server: a handler for each connection of a listener, and an end that loses none of them. */
+import { constants as system } from "node:os";
+import { CancelSource } from "../cancel/source.ts";
+import { CancelledError, ClosedError } from "../errors.ts";
+import { checkCount, checkDuration, checkKeys } from "../options.ts";
+import { TcpListener } from "../socket/tcp-listener.ts";
+import type { TcpSocket } from "../socket/tcp-socket.ts";
+import { UnixListener } from "../socket/unix-listener.ts";
+import type { UnixSocket } from "../socket/unix-socket.ts";
+import type { Timed } from "../wait/deadline-heap.ts";
+import { reactor } from "../wait/reactor.ts";
+import { toDeadline, type When } from "../when.ts";
+import { Connection, type Handler, type OnError } from "./connection.ts";
+import { Tracker } from "./tracker.ts";
+
+type AnySocket = TcpSocket | UnixSocket;
+type AnyListener = TcpListener | UnixListener;
+
+/** `NodeJS.Signals`, for those who compile without Node.js's types. */
+type Signal = `SIG${string}`;
+
+const NEVER = Number.POSITIVE_INFINITY;
+/** Milliseconds that connections have to come to an end. */
+const GRACE = 10_000;
+
+export interface ServeOptions<S = AnySocket> {
+  /**
+   * How many connections are served at once; the next ones wait in the kernel's queue (`backlog` of `listen`), and none is
+   * dropped. Default: as many as come.
+   */
+  maxConnections?: number | undefined;
+  /**
+   * Told what a handler was rejected with, and for which socket, which is closed by then. Default: `console.error`, as
+   * `Bun.serve` prints what its handlers throw. What it throws itself is printed, too.
+   */
+  onError?: OnError<S> | undefined;
+}
+
+export interface ShutdownOptions {
+  /** When what is still active is ended with a reset: milliseconds, or a `Date`; 0: at once; `null`: never. Default 10,000. */
+  grace?: When;
+  /** See `stopAccepting`. */
+  settle?: number | undefined;
+}
+
+/** What became of connections. */
+export interface ShutdownResult {
+  /** Their handlers came to an end, or closed or detached their sockets. */
+  completed: number;
+  /** They were reset when the time was over. */
+  forced: number;
+}
+
+/**
+ * Calls `handler` for each connection that comes to `listener`, which is the server's from now on.
+ *
+ * When a handler is done, or was rejected because its own `context` was cancelled, its socket is closed gracefully, unless
+ * it has closed or detached it. If it is rejected with anything else, the peer gets a reset and `onError` the error.
+ *
+ * The process stays until the server is finished. Throws `TypeError`, `RangeError`, and `ClosedError` for a listener that
+ * was closed.
+ *
+ * ```ts
+ * const server = serve(listen({ port: 8080 }), async (socket, { cancel }) => {
+ *   const buffer = new Uint8Array(16_384);
+ *   await socket.write("hello\n");
+ *   for (let n: number; (n = await socket.read(buffer, { cancel })) > 0; ) await socket.write(buffer.subarray(0, n));
+ * }).shutdownOn("SIGINT", "SIGTERM");
+ * await server.finished;
+ * ```
+ */
+export function serve(listener: TcpListener, handler: Handler<TcpSocket>, options?: ServeOptions<TcpSocket>): Server;
+export function serve(listener: UnixListener, handler: Handler<UnixSocket>, options?: ServeOptions<UnixSocket>): Server;
+export function serve(listener: AnyListener, handler: Handler, options?: ServeOptions): Server;
+export function serve(listener: AnyListener, handler: Handler<never>, options: ServeOptions<never> = {}): Server {
+  if (!(listener instanceof TcpListener || listener instanceof UnixListener)) {
+    throw new TypeError("serve takes a listener of this library first: serve(listen({ port }), handler)");
+  }
+  if (typeof handler !== "function") throw new TypeError("serve takes a function second, the handler of a connection");
+  checkKeys("serve", options, ["maxConnections", "onError"]);
+  const { maxConnections = NEVER, onError = console.error } = options;
+  if (maxConnections !== NEVER) checkCount(maxConnections, "maxConnections", 1, 0x7fff_ffff);
+  if (typeof onError !== "function") throw new TypeError(`onError is a function, not ${typeof onError}`);
+  if (listener.closed) throw new ClosedError("this listener was closed; serve takes one that is open");
+  return Server.start(listener, handler as Handler, maxConnections, onError as OnError);
+}
+
+/** What `serve` returns. */
+export class Server implements Disposable, AsyncDisposable {
+  readonly #listener: AnyListener;
+  readonly #handler: Handler;
+  readonly #maxConnections: number;
+  readonly #onError: OnError;
+  /** What every connection's source descends from. */
+  readonly #source = new CancelSource();
+  readonly #tracker = new Tracker();
+  readonly #connections = new Set<Connection>();
+  /** Those of the shutdowns that are under way. */
+  readonly #results = new Set<ShutdownResult>();
+  readonly #signals = new Set<Signal>();
+  #hasBeenSignalled = false;
+  #isForced = false;
+  #isFinished = false;
+  /** Goes on to accept once a connection has ended. */
+  #makeRoom: () => void = () => {};
+
+  /**
+   * Resolves when no connection is active and none will be: after `shutdown`, `close`, or the end of the listener. Rejected
+   * if accepting failed in a way that trying again does not mend: `SystemError`, or `TimeoutError` of the listener's own
+   * deadline. The connections that there were have then come to their ends. A rejection that nobody
+   * looks at ends the process, as any does.
+   */
+  readonly finished: Promise<void>;
+
+  private constructor(listener: AnyListener, handler: Handler, maxConnections: number, onError: OnError) {
+    if (typeof handler !== "function") throw new TypeError("Server has no public constructor: use serve");
+    this.#listener = listener;
+    this.#handler = handler;
+    this.#maxConnections = maxConnections;
+    this.#onError = onError;
+    this.finished = this.#run();
+  }
+
+  /** @internal */
+  static start(listener: AnyListener, handler: Handler, maxConnections: number, onError: OnError): Server {
+    return new Server(listener, handler, maxConnections, onError);
+  }
+
+  /** How many connections have an open socket. */
+  get active(): number {
+    return this.#tracker.active;
+  }
+
+  async #run(): Promise<void> {
+    reactor().hold();
+    try {
+      await this.#acceptAll();
+    } finally {
+      this.#listener.close();
+      this.#tracker.close();
+      await this.#tracker.wait();
+      this.#isFinished = true;
+      for (const signal of this.#signals) process.off(signal, this.#onSignal);
+      this.#source.dispose();
+      reactor().letGo();
+    }
+  }
+
+  async #acceptAll(): Promise<void> {
+    for (;;) {
+      while (this.active >= this.#maxConnections) {
+        await new Promise<void>((resolve) => {
+          this.#makeRoom = resolve;
+        });
+      }
+      try {
+        this.#begin(await this.#listener.accept());
+      } catch (error) {
+        // Closed, by a stop or by the user, or told by `listener.cancel` to wait no more: there is nothing to mend.
+        if (error instanceof ClosedError || error instanceof CancelledError) return;
+        throw error;
+      }
+    }
+  }
+
+  #begin(socket: AnySocket): void {
+    if (this.#isForced) {
+      socket.resetAndDestroy(); // it came between the accept and the close
+      return;
+    }
+    const connection = new Connection(socket, this.#source.child(), (ended) => this.#end(ended));
+    this.#connections.add(connection);
+    this.#tracker.enter();
+    void connection.run(this.#handler, this.#onError);
+  }
+
+  #end(connection: Connection): void {
+    this.#connections.delete(connection);
+    const results = [...this.#results];
+    if (results.length > 0) {
+      // A handler that has closed its socket itself may be about to fail: it has a turn to say so.
+      setImmediate(() => {
+        if (connection.failed) return;
+        for (const result of results) result[connection.forced ? "forced" : "completed"]++;
+      });
+    }
+    this.#tracker.leave();
+    this.#makeRoom();
+  }
+
+  /**
+   * Ends the server gracefully: `listener.stopAccepting`, cancels the `context` of every handler, and waits for the
+   * connections, those that are still in the kernel's queue included. What is active when `grace` has passed is reset.
+   * Resolves when the server is finished, with what became of the connections from this call on.
+   *
+   * A second call counts on its own, and the earlier `grace` holds. Rejected with `TypeError`, `RangeError`.
+   *
+   * ```ts
+   * const { completed, forced } = await server.shutdown({ grace: 30_000 });
+   * ```
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<ShutdownResult> {
+    checkKeys("shutdown", options, ["grace", "settle"]);
+    const { grace = GRACE, settle } = options;
+    const until = toDeadline(grace, "grace");
+    if (settle !== undefined) checkDuration(settle, "settle");
+    const result: ShutdownResult = { completed: 0, forced: 0 };
+    if (this.#isFinished) return result;
+    this.#results.add(result);
+    this.#listener.stopAccepting({ settle });
+    this.#cancel("the server is shutting down");
+    const timer = new GraceTimer(() => this.#force());
+    if (until === Number.NEGATIVE_INFINITY) this.#force();
+    else reactor().setDeadline(timer, until);
+    try {
+      await this.finished;
+    } catch {
+      // `finished` tells why; the connections have come to their ends all the same.
+    }
+    reactor().setDeadline(timer, NEVER);
+    await new Promise((resolve) => setImmediate(resolve)); // behind those of #end
+    this.#results.delete(result);
+    return result;
+  }
+
+  /** Ends the server at once: closes the listener, and resets every connection. Idempotent. */
+  close(): void {
+    if (this.#isFinished) return;
+    this.#cancel("the server was closed");
+    this.#force();
+  }
+
+  /** The first call decides what the handlers are told. */
+  #cancel(why: string): void {
+    // An error like those of aborted operations, as `context.signal` makes `fetch` fail with this very object.
+    if (!this.#source.cancelled) this.#source.cancel(new CancelledError("the handler", why));
+  }
+
+  #force(): void {
+    this.#isForced = true;
+    this.#listener.close();
+    for (const connection of [...this.#connections]) connection.force();
+  }
+
+  /**
+   * Shuts down when the process gets one of these signals (none given: SIGINT and SIGTERM), with the default `grace`; a
+   * second one closes at once. The process is not ended: it ends when nothing else keeps it. Throws `TypeError` for what is
+   * no signal. Signals come to the main thread only.
+   */
+  shutdownOn(...signals: Signal[]): this {
+    const names = signals.length === 0 ? (["SIGINT", "SIGTERM"] as const) : signals;
+    for (const name of names) if (!(name in system.signals)) throw new TypeError(`there is no signal ${String(name)}`);
+    for (const name of names) {
+      if (this.#isFinished || this.#signals.has(name)) continue;
+      this.#signals.add(name);
+      process.on(name, this.#onSignal);
+    }
+    return this;
+  }
+
+  readonly #onSignal = (): void => {
+    if (this.#hasBeenSignalled) {
+      this.close();
+      return;
+    }
+    this.#hasBeenSignalled = true;
+    void this.shutdown();
+  };
+
+  /** `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** `shutdown`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+}
+
+/** Rings once, when the time of grace is over. */
+class GraceTimer implements Timed {
+  dueAt = NEVER;
+  place = -1;
+  readonly due: () => void;
+
+  constructor(due: () => void) {
+    this.due = due;
+  }
+}

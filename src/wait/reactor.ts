@@ -1,0 +1,353 @@
+/**
+ * The promise side's wait, one a JavaScript thread: a selector in which each socket is registered once, Bun's own loop
+ * to watch it, and the deadlines. Nothing here blocks.
+ *
+ * It sleeps only after it has looked a little longer: while a connection is busy, its next event is microseconds away,
+ * and a look costs less than arming the loop and being woken by it.
+ */
+import { isMainThread } from "node:worker_threads";
+import { monotonic } from "../../ffi/clock.ts";
+import { isShortage } from "../errors.ts";
+import { Alarm } from "./alarm.ts";
+import { DeadlineHeap, type Timed } from "./deadline-heap.ts";
+import { type Loop, openLoop } from "./loop.ts";
+import { READABLE, type Selector, WRITABLE } from "./readiness.ts";
+import { isFallback, openSelector } from "./selector.ts";
+import { Spin } from "./spin.ts";
+
+/** Who is told what a descriptor is ready for: READABLE, WRITABLE or both. */
+export interface Ready {
+  ready(readiness: number): void;
+}
+
+/** Somebody who has no doorbell, and looks at the state of things from time to time instead. */
+export interface Blind {
+  lookUp(): void;
+}
+
+/** A descriptor in the selector. */
+export class Registration {
+  readonly fd: number;
+  owner: Ready;
+  readonly tag: number;
+  interest: number;
+  readonly isDoorbell: boolean;
+
+  constructor(fd: number, owner: Ready, tag: number, interest: number, isDoorbell: boolean) {
+    this.fd = fd;
+    this.owner = owner;
+    this.tag = tag;
+    this.interest = interest;
+    this.isDoorbell = isDoorbell;
+  }
+}
+
+/** A tag is a place in the table, and above these bits a number, one up each time: a stale event has another one. */
+const PLACES = 1 << 21;
+/** So that a tag has 53 bits: by the time that a number comes again, no event of its first use is under way. */
+const SERIALS = 2 ** 32;
+/** Looks in a row that come straight from the microtask queue; then Bun's loop has its turn. */
+const CHAIN = 16;
+/** With so many events at once a turn of Bun's loop costs next to nothing. */
+const MANY_EVENTS = 64;
+/** Milliseconds between two looks while descriptors are short. */
+const LOOK_UP = 10;
+
+export class Reactor {
+  #selector: Selector = openSelector();
+  readonly #table: (Registration | undefined)[] = [];
+  readonly #free: number[] = [];
+  #serial = 0;
+  readonly #deadlines = new DeadlineHeap();
+  readonly #alarm: Alarm;
+  #loop: Loop | null = null;
+  #loopIsOpening = false;
+  /** It could not be opened a moment ago: not again before the next look. */
+  #loopHasToWait = false;
+  /** Whether a turn is coming anyway. */
+  #scheduled = false;
+  #chained = 0;
+  #deferred: { owner: Ready; readiness: number }[] = [];
+  readonly #blind = new Set<Blind>();
+  #complained = false;
+  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #spin = new Spin();
+  /** Who is interested in events at all, and for whom the process has to stay. */
+  #waiting = 0;
+  #alive = 0;
+  /** Turns so far. */
+  turn = 0;
+
+  constructor() {
+    this.#alarm = new Alarm(this, () => this.#runDue());
+    // A Worker that ends by itself takes nothing along but its memory; one that is terminated has releaseOnExit.
+    if (!isMainThread) process.once("exit", () => this.#close());
+  }
+
+  /** Level-triggered selectors report what is awaited again and again, so the interest has to follow who waits. */
+  get edgeTriggered(): boolean {
+    return this.#selector.edgeTriggered;
+  }
+
+  /** Puts `fd` into the selector. Throws `SystemError`. */
+  register(fd: number, owner: Ready, interest: number, isDoorbell = false): Registration {
+    this.#serial = (this.#serial + 1) % SERIALS;
+    const place = this.#free.pop() ?? this.#table.push(undefined) - 1;
+    const registration = new Registration(fd, owner, this.#serial * PLACES + place, interest, isDoorbell);
+    try {
+      this.#add(registration);
+    } catch (error) {
+      this.#free.push(place);
+      throw error;
+    }
+    this.#table[place] = registration;
+    this.#tellOfChange();
+    return registration;
+  }
+
+  #add({ fd, tag, interest, isDoorbell }: Registration): void {
+    if (isDoorbell) this.#selector.addDoorbell(fd, tag);
+    else this.#selector.add(fd, interest, tag);
+  }
+
+  modify(registration: Registration, interest: number): void {
+    if (registration.interest === interest) return;
+    registration.interest = interest;
+    this.#selector.modify(registration.fd, interest, registration.tag);
+    this.#tellOfChange();
+  }
+
+  /** An epoll set is watched itself; of any other set the loop has a copy, and has to be given a new one. */
+  #tellOfChange(): void {
+    if (!this.edgeTriggered && this.#waiting > 0) this.#schedule();
+  }
+
+  /** Takes it out, so that its descriptor can be closed. What has happened to it and is not told yet never will be. */
+  unregister(registration: Registration): void {
+    const place = registration.tag % PLACES;
+    if (this.#table[place] !== registration) return;
+    this.#table[place] = undefined;
+    this.#free.push(place);
+    this.#selector.delete(registration.fd);
+    this.#loop?.settle();
+    if (this.#waiting > 0) this.#schedule(); // what settled has to be armed again
+  }
+
+  /** Tells `owner` in the next turn, after what the kernel has to say. */
+  defer(owner: Ready, readiness: number): void {
+    this.#deferred.push({ owner, readiness });
+    this.#schedule();
+  }
+
+  /** From now on `one` looks up from time to time, or no more. */
+  setBlind(one: Blind, blind: boolean): void {
+    if (!blind) this.#blind.delete(one);
+    else {
+      this.#blind.add(one);
+      this.#lookUpSoon();
+    }
+  }
+
+  /** `member` is told once `dueAt`, a `monotonic()` time, has come; Infinity: not any more. */
+  setDeadline(member: Timed, dueAt: number): void {
+    if (dueAt === member.dueAt && (member.place !== -1 || dueAt === Number.POSITIVE_INFINITY)) return;
+    this.#deadlines.set(member, dueAt);
+    this.#alarm.setAtLatest(this.#deadlines.earliest);
+  }
+
+  /** One more waits for events; with `alive`, the process stays for it. */
+  enter(alive: boolean): void {
+    this.#waiting++;
+    if (alive) this.hold();
+    this.#schedule();
+  }
+
+  leave(alive: boolean): void {
+    this.#waiting--;
+    if (alive) this.letGo();
+  }
+
+  /** The process stays until `letGo`. */
+  hold(): void {
+    if (this.#alive++ === 0) {
+      this.#loop?.keepAlive(true);
+      this.#retry?.ref();
+    }
+    this.#schedule();
+  }
+
+  letGo(): void {
+    if (--this.#alive > 0) return;
+    this.#loop?.keepAlive(false);
+    this.#retry?.unref();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(turnOfTheThread);
+  }
+
+  /** Looks what is ready, tells whom it concerns, and sees to it that there is another turn. */
+  run(): void {
+    this.#scheduled = false;
+    this.turn++;
+    const count = this.#look();
+    if (this.#deferred.length > 0) {
+      const deferred = this.#deferred;
+      this.#deferred = [];
+      for (const { owner, readiness } of deferred) owner.ready(readiness);
+    }
+    this.#next(count);
+  }
+
+  #look(): number {
+    const selector = this.#selector;
+    const count = selector.wait(Number.NEGATIVE_INFINITY, false);
+    for (let i = 0; i < count; i++) {
+      const tag = selector.tagAt(i);
+      const registration = this.#table[tag % PLACES];
+      // Unregistered meanwhile, also by an owner earlier in this batch; its descriptor's number may be a stranger's.
+      if (registration === undefined || registration.tag !== tag) continue;
+      registration.owner.ready(selector.readinessAt(i));
+    }
+    return count;
+  }
+
+  #next(count: number): void {
+    if (this.#scheduled) return;
+    if (this.#waiting === 0 && this.#alive === 0) return;
+    const now = monotonic();
+    if (count > 0) this.#spin.found(now);
+    if (this.#alive > 0 && this.#spin.goesOn(now)) {
+      this.#lookOn(count);
+    } else {
+      this.#chained = 0;
+      this.#arm(now);
+    }
+  }
+
+  #lookOn(count: number): void {
+    this.#scheduled = true;
+    if (count > 0 && count < MANY_EVENTS && ++this.#chained < CHAIN) {
+      queueMicrotask(turnOfTheThread);
+    } else {
+      this.#chained = 0;
+      setImmediate(turnOfTheThread);
+    }
+  }
+
+  #arm(now: number): void {
+    if (isFallback(this.#selector)) {
+      this.#lookUpSoon();
+      return;
+    }
+    if (this.#loop === null) {
+      this.#openLoop();
+      return;
+    }
+    try {
+      this.#loop.arm();
+      this.#spin.armed(now);
+    } catch (error) {
+      this.#lookUpSoon(error);
+    }
+  }
+
+  /** The trial of the loop takes a turn of its own; until then this one looks on. */
+  #openLoop(): void {
+    if (this.#loopHasToWait) return;
+    this.#schedule();
+    if (this.#loopIsOpening) return;
+    this.#loopIsOpening = true;
+    openLoop(this.#selector, () => this.#woken())
+      .then((loop) => {
+        this.#loop = loop;
+        loop.keepAlive(this.#alive > 0);
+      })
+      .catch((error: unknown) => {
+        this.#loopHasToWait = true;
+        this.#lookUpSoon(error);
+      })
+      .finally(() => {
+        this.#loopIsOpening = false;
+      });
+  }
+
+  #woken(): void {
+    if (!this.#scheduled) this.run();
+  }
+
+  #runDue(): void {
+    for (let first = this.#deadlines.first; first !== undefined; first = this.#deadlines.first) {
+      const now = monotonic();
+      if (first.dueAt > now) break;
+      const { dueAt } = first;
+      first.due(now);
+      // Whoever goes on has set its time anew: else it would come up again at once.
+      if (first.place !== -1 && first.dueAt === dueAt) this.#deadlines.delete(first);
+    }
+    this.#alarm.setAtLatest(this.#deadlines.earliest);
+  }
+
+  /** Looks from time to time until things are well again: no descriptor is free, or, `why` the loop does not work. */
+  #lookUpSoon(why?: unknown): void {
+    if (why !== undefined && !isShortage(why) && !this.#complained) {
+      this.#complained = true;
+      process.emitWarning(`promises are looked at every ${LOOK_UP} ms now, as the event loop cannot be used: ${why}`, {
+        code: "CANCELFD_LOOP",
+      });
+    }
+    if (this.#retry !== undefined) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#loopHasToWait = false;
+      this.#recover();
+      for (const one of [...this.#blind]) one.lookUp();
+      this.#askDoorbells();
+      if (this.#blind.size > 0) this.#lookUpSoon();
+      this.#schedule();
+    }, LOOK_UP);
+    if (this.#alive === 0) this.#retry.unref();
+  }
+
+  /** A stand-in tells of an eventfd that has been rung once and never again, as nobody drains it: who has one looks up. */
+  #askDoorbells(): void {
+    if (!isFallback(this.#selector)) return;
+    for (const one of [...this.#table])
+      if (one?.isDoorbell && this.#table[one.tag % PLACES] === one) one.owner.ready(READABLE);
+  }
+
+  /** The selector that stood in for an epoll set gives way to one as soon as a descriptor is free. */
+  #recover(): void {
+    if (!isFallback(this.#selector)) return;
+    const selector = openSelector();
+    if (isFallback(selector)) return;
+    this.#selector.close();
+    this.#selector = selector;
+    for (const registration of this.#table) {
+      if (registration === undefined) continue;
+      if (!registration.isDoorbell) registration.interest = READABLE | WRITABLE; // edges: what nobody awaits does no harm
+      this.#add(registration);
+    }
+  }
+
+  #close(): void {
+    this.#loop?.close();
+    this.#alarm.close();
+    this.#selector.close();
+  }
+}
+
+let current: Reactor | null = null;
+
+/** This thread's. */
+export function reactor(): Reactor {
+  current ??= new Reactor();
+  return current;
+}
+
+/** For the timers: a closure a turn would be garbage a turn. */
+function turnOfTheThread(): void {
+  current!.run();
+}
