@@ -1,10 +1,11 @@
-/** One connection of a server: its handler, and what becomes of its socket. */
+/** One connection of a server: its handler, what becomes of its socket, and as what it counts. */
 import type { CancelSource } from "../cancel/source.ts";
 import type { CancelToken } from "../cancel/token.ts";
 import { CancelledError, ClosedError } from "../errors.ts";
 import { coreOfSocket } from "../socket/socket.ts";
 import type { TcpSocket } from "../socket/tcp-socket.ts";
 import type { UnixSocket } from "../socket/unix-socket.ts";
+import type { Counts } from "./counts.ts";
 
 type AnySocket = TcpSocket | UnixSocket;
 
@@ -37,17 +38,27 @@ class Context implements HandlerContext {
 export class Connection {
   readonly socket: AnySocket;
   readonly #source: CancelSource;
-  /** Its handler was rejected. */
-  failed = false;
-  /** The server has ended it before its handler was done. */
-  forced = false;
+  readonly #counts: Counts;
+  readonly #ended: (connection: Connection) => void;
+  /** What it counts as, or will. */
+  #end: "completed" | "forced" | "failed" = "completed";
+  #isOver = false;
   #isClosing = false;
 
   /** `source` is the connection's own. `ended` is called once, when the socket is closed or detached. */
-  constructor(socket: AnySocket, source: CancelSource, ended: (connection: Connection) => void) {
+  constructor(socket: AnySocket, source: CancelSource, counts: Counts, ended: (connection: Connection) => void) {
     this.socket = socket;
     this.#source = source;
-    coreOfSocket(socket).whenLeaving(() => ended(this));
+    this.#counts = counts;
+    this.#ended = ended;
+    counts.begin();
+    coreOfSocket(socket).whenLeaving(() => this.#leave());
+  }
+
+  #leave(): void {
+    this.#isOver = true;
+    this.#counts.end(this.#end);
+    this.#ended(this);
   }
 
   /** Never rejected. */
@@ -56,15 +67,20 @@ export class Connection {
       await handler(this.socket, new Context(this.#source.token));
     } catch (error) {
       // What we closed under its hands is `forced`, and no error of the handler.
-      if (!this.#isOwnEnd(error) && !(this.forced && error instanceof ClosedError)) {
-        this.failed = true;
-        this.socket.resetAndDestroy(); // the peer must not take a part for the whole
+      if (!this.#isOwnEnd(error) && !(this.#end === "forced" && error instanceof ClosedError)) {
+        this.#fail();
         void report(onError, error, this.socket);
       }
     } finally {
       this.#source.dispose();
     }
     await this.#closeGracefully();
+  }
+
+  #fail(): void {
+    if (this.#end === "completed" && this.#isOver) this.#counts.hasFailed(); // it had closed its socket itself
+    if (this.#end === "completed") this.#end = "failed";
+    this.socket.resetAndDestroy(); // the peer must not take a part for the whole
   }
 
   /** It is how a handler ends that waited for the next request when the server was told to stop. */
@@ -91,7 +107,7 @@ export class Connection {
       this.socket.close(); // the handler is done, and all is written: a reset could destroy it on its way
       return;
     }
-    this.forced = true;
+    this.#end = "forced";
     this.socket.resetAndDestroy();
   }
 }

@@ -1,27 +1,22 @@
 /** A server: a handler for each connection of a listener, and an end that loses none of them. */
-import { constants as system } from "node:os";
 import { CancelSource } from "../cancel/source.ts";
 import { CancelledError, ClosedError } from "../errors.ts";
-import { checkCount, checkDuration, checkKeys } from "../options.ts";
+import { checkCount, checkKeys } from "../options.ts";
 import { TcpListener } from "../socket/tcp-listener.ts";
 import type { TcpSocket } from "../socket/tcp-socket.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import type { UnixSocket } from "../socket/unix-socket.ts";
-import type { Timed } from "../wait/deadline-heap.ts";
 import { reactor } from "../wait/reactor.ts";
-import { toDeadline, type When } from "../when.ts";
 import { Connection, type Handler, type OnError } from "./connection.ts";
+import { Counts, type ShutdownResult, since } from "./counts.ts";
+import { GraceTimer, readShutdown, type ShutdownOptions } from "./shutdown-options.ts";
+import { type Signal, StopSignals } from "./stop-signals.ts";
 import { Tracker } from "./tracker.ts";
 
 type AnySocket = TcpSocket | UnixSocket;
 type AnyListener = TcpListener | UnixListener;
 
-/** `NodeJS.Signals`, for those who compile without Node.js's types. */
-type Signal = `SIG${string}`;
-
 const NEVER = Number.POSITIVE_INFINITY;
-/** Milliseconds that connections have to come to an end. */
-const GRACE = 10_000;
 
 export interface ServeOptions<S = AnySocket> {
   /**
@@ -34,21 +29,6 @@ export interface ServeOptions<S = AnySocket> {
    * `Bun.serve` prints what its handlers throw. What it throws itself is printed, too.
    */
   onError?: OnError<S> | undefined;
-}
-
-export interface ShutdownOptions {
-  /** When what is still active is ended with a reset: milliseconds, or a `Date`; 0: at once; `null`: never. Default 10,000. */
-  grace?: When;
-  /** See `stopAccepting`. */
-  settle?: number | undefined;
-}
-
-/** What became of connections. */
-export interface ShutdownResult {
-  /** Their handlers came to an end, or closed or detached their sockets. */
-  completed: number;
-  /** They were reset when the time was over. */
-  forced: number;
 }
 
 /**
@@ -82,7 +62,17 @@ export function serve(listener: AnyListener, handler: Handler<never>, options: S
   if (maxConnections !== NEVER) checkCount(maxConnections, "maxConnections", 1, 0x7fff_ffff);
   if (typeof onError !== "function") throw new TypeError(`onError is a function, not ${typeof onError}`);
   if (listener.closed) throw new ClosedError("this listener was closed; serve takes one that is open");
-  return Server.start(listener, handler as Handler, maxConnections, onError as OnError);
+  return Server.start(listener, handler as Handler, { maxConnections, onError: onError as OnError });
+}
+
+/** What a server is started with. */
+interface Setting {
+  maxConnections: number;
+  onError: OnError;
+  /** Ends the handlers of all the threads of a server at once. */
+  parent?: CancelSource;
+  /** Where another thread looks. */
+  counts?: Counts;
 }
 
 /** What `serve` returns. */
@@ -92,13 +82,11 @@ export class Server implements Disposable, AsyncDisposable {
   readonly #maxConnections: number;
   readonly #onError: OnError;
   /** What every connection's source descends from. */
-  readonly #source = new CancelSource();
+  readonly #source: CancelSource;
+  readonly #counts: Counts;
   readonly #tracker = new Tracker();
   readonly #connections = new Set<Connection>();
-  /** Those of the shutdowns that are under way. */
-  readonly #results = new Set<ShutdownResult>();
-  readonly #signals = new Set<Signal>();
-  #hasBeenSignalled = false;
+  readonly #signals = new StopSignals(this);
   #isForced = false;
   #isFinished = false;
   /** Goes on to accept once a connection has ended. */
@@ -112,18 +100,21 @@ export class Server implements Disposable, AsyncDisposable {
    */
   readonly finished: Promise<void>;
 
-  private constructor(listener: AnyListener, handler: Handler, maxConnections: number, onError: OnError) {
+  private constructor(listener: AnyListener, handler: Handler, setting: Setting) {
     if (typeof handler !== "function") throw new TypeError("Server has no public constructor: use serve");
+    const { maxConnections, onError, parent, counts = new Counts() } = setting;
     this.#listener = listener;
     this.#handler = handler;
     this.#maxConnections = maxConnections;
     this.#onError = onError;
+    this.#source = new CancelSource({ parent });
+    this.#counts = counts;
     this.finished = this.#run();
   }
 
   /** @internal */
-  static start(listener: AnyListener, handler: Handler, maxConnections: number, onError: OnError): Server {
-    return new Server(listener, handler, maxConnections, onError);
+  static start(listener: AnyListener, handler: Handler, setting: Setting): Server {
+    return new Server(listener, handler, setting);
   }
 
   /** How many connections have an open socket. */
@@ -140,7 +131,7 @@ export class Server implements Disposable, AsyncDisposable {
       this.#tracker.close();
       await this.#tracker.wait();
       this.#isFinished = true;
-      for (const signal of this.#signals) process.off(signal, this.#onSignal);
+      this.#signals.end();
       this.#source.dispose();
       reactor().letGo();
     }
@@ -168,7 +159,7 @@ export class Server implements Disposable, AsyncDisposable {
       socket.resetAndDestroy(); // it came between the accept and the close
       return;
     }
-    const connection = new Connection(socket, this.#source.child(), (ended) => this.#end(ended));
+    const connection = new Connection(socket, this.#source.child(), this.#counts, (ended) => this.#end(ended));
     this.#connections.add(connection);
     this.#tracker.enter();
     void connection.run(this.#handler, this.#onError);
@@ -176,14 +167,6 @@ export class Server implements Disposable, AsyncDisposable {
 
   #end(connection: Connection): void {
     this.#connections.delete(connection);
-    const results = [...this.#results];
-    if (results.length > 0) {
-      // A handler that has closed its socket itself may be about to fail: it has a turn to say so.
-      setImmediate(() => {
-        if (connection.failed) return;
-        for (const result of results) result[connection.forced ? "forced" : "completed"]++;
-      });
-    }
     this.#tracker.leave();
     this.#makeRoom();
   }
@@ -200,13 +183,9 @@ export class Server implements Disposable, AsyncDisposable {
    * ```
    */
   async shutdown(options: ShutdownOptions = {}): Promise<ShutdownResult> {
-    checkKeys("shutdown", options, ["grace", "settle"]);
-    const { grace = GRACE, settle } = options;
-    const until = toDeadline(grace, "grace");
-    if (settle !== undefined) checkDuration(settle, "settle");
-    const result: ShutdownResult = { completed: 0, forced: 0 };
-    if (this.#isFinished) return result;
-    this.#results.add(result);
+    const { until, settle } = readShutdown(options);
+    const before = this.#counts.ends;
+    if (this.#isFinished) return since(before, before);
     this.#listener.stopAccepting({ settle });
     this.#cancel("the server is shutting down");
     const timer = new GraceTimer(() => this.#force());
@@ -218,9 +197,8 @@ export class Server implements Disposable, AsyncDisposable {
       // `finished` tells why; the connections have come to their ends all the same.
     }
     reactor().setDeadline(timer, NEVER);
-    await new Promise((resolve) => setImmediate(resolve)); // behind those of #end
-    this.#results.delete(result);
-    return result;
+    await new Promise((resolve) => setImmediate(resolve)); // a handler that has closed its socket itself may be about to fail
+    return since(before, this.#counts.ends);
   }
 
   /** Ends the server at once: closes the listener, and resets every connection. Idempotent. */
@@ -248,24 +226,9 @@ export class Server implements Disposable, AsyncDisposable {
    * no signal. Signals come to the main thread only.
    */
   shutdownOn(...signals: Signal[]): this {
-    const names = signals.length === 0 ? (["SIGINT", "SIGTERM"] as const) : signals;
-    for (const name of names) if (!(name in system.signals)) throw new TypeError(`there is no signal ${String(name)}`);
-    for (const name of names) {
-      if (this.#isFinished || this.#signals.has(name)) continue;
-      this.#signals.add(name);
-      process.on(name, this.#onSignal);
-    }
+    this.#signals.add(signals);
     return this;
   }
-
-  readonly #onSignal = (): void => {
-    if (this.#hasBeenSignalled) {
-      this.close();
-      return;
-    }
-    this.#hasBeenSignalled = true;
-    void this.shutdown();
-  };
 
   /** `close`. */
   [Symbol.dispose](): void {
@@ -275,16 +238,5 @@ export class Server implements Disposable, AsyncDisposable {
   /** `shutdown`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.shutdown();
-  }
-}
-
-/** Rings once, when the time of grace is over. */
-class GraceTimer implements Timed {
-  dueAt = NEVER;
-  place = -1;
-  readonly due: () => void;
-
-  constructor(due: () => void) {
-    this.due = due;
   }
 }

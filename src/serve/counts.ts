@@ -1,0 +1,69 @@
+/** What a server has done so far, in memory that another thread may look at. */
+const ACTIVE = 0;
+const SERVED = 1;
+const COMPLETED = 2;
+const FORCED = 3;
+const COUNTS = 4;
+
+/** What became of connections. */
+export interface ShutdownResult {
+  /** Their handlers came to an end, or closed or detached their sockets. */
+  completed: number;
+  /** They were reset when the time was over. */
+  forced: number;
+}
+
+export class Counts {
+  /** Doubles, so that they never overflow; written by one thread at a time, and never torn (they are aligned). */
+  readonly words: Float64Array<ArrayBufferLike>;
+
+  /** Begins with zeros, and goes on with what another thread has counted. */
+  constructor(words: Float64Array<ArrayBufferLike> = new Float64Array(COUNTS)) {
+    this.words = words;
+  }
+
+  /** For a thread to count, and another to look. */
+  static shared(): Counts {
+    return new Counts(new Float64Array(new SharedArrayBuffer(COUNTS * Float64Array.BYTES_PER_ELEMENT)));
+  }
+
+  /** Connections whose sockets are open. */
+  get active(): number {
+    return this.words[ACTIVE]!;
+  }
+
+  /** Those that are over, whatever became of them. */
+  get served(): number {
+    return this.words[SERVED]!;
+  }
+
+  get ends(): ShutdownResult {
+    return { completed: this.words[COMPLETED]!, forced: this.words[FORCED]! };
+  }
+
+  begin(): void {
+    this.words[ACTIVE]! += 1;
+  }
+
+  /** One that was active is over. */
+  end(how: "completed" | "forced" | "failed"): void {
+    this.words[ACTIVE]! -= 1;
+    this.words[SERVED]! += 1;
+    if (how === "completed") this.words[COMPLETED]! += 1;
+    if (how === "forced") this.words[FORCED]! += 1;
+  }
+
+  /** One that was counted as completed has failed after all. */
+  hasFailed(): void {
+    this.words[COMPLETED]! -= 1;
+  }
+
+  /** All that are active are over: their thread has ended. */
+  endAll(): void {
+    while (this.active > 0) this.end("forced");
+  }
+}
+
+export function since(before: ShutdownResult, now: ShutdownResult): ShutdownResult {
+  return { completed: now.completed - before.completed, forced: now.forced - before.forced };
+}
