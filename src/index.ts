@@ -17,6 +17,12 @@ export { type QueueOptions, WakeQueue } from "./queue/wake-queue.ts";
 export type { Handler, HandlerContext } from "./serve/connection.ts";
 export type { ShutdownResult } from "./serve/counts.ts";
 export { type ServeOptions, Server, serve } from "./serve/server.ts";
+export {
+  type ServeThreadsOptions,
+  serveThreads,
+  ThreadedServer,
+  type ThreadStatus,
+} from "./serve/server-threads.ts";
 export type { ShutdownOptions } from "./serve/shutdown-options.ts";
 export { releaseOnExit } from "./shared/release-on-exit.ts";
 export { type ConnectOptions, connect, connectSync, type UnixConnectOptions } from "./socket/connect.ts";

@@ -3,18 +3,15 @@
  * to wait for through shared memory, and of changes by a byte in a pipe; when this thread ends, Bun ends it too.
  */
 import { Worker } from "node:worker_threads";
-import { fcntl } from "../../ffi/fd.ts";
 import { Pipe } from "../../ffi/pipe.ts";
-import { constants } from "../../ffi/platform/index.ts";
 import { closeOwned, own } from "../shared/ledger.ts";
+import { makeSureOfRoom } from "../shared/room-for-a-thread.ts";
 import type { Loop } from "./loop.ts";
 import { CAPACITY, COUNT, ENDED, FOLLOWED, type HelperJob, NOT_UP, ORDER, SET } from "./loop-order.ts";
 import type { Selector } from "./readiness.ts";
 
 /** Milliseconds to wait for a helper that does not answer: it has crashed, and polls nothing. */
 const PATIENCE = 1000;
-/** Descriptors that a thread may open while it starts: Bun ends the whole process if it cannot have them. */
-const ROOM = 16;
 const ring = new Uint8Array(1);
 
 export class LoopWorker implements Loop {
@@ -34,7 +31,13 @@ export class LoopWorker implements Loop {
     this.#selector = selector;
     own(this.#pipe.readFd);
     own(this.#pipe.writeFd);
-    this.#makeSureOfRoom();
+    try {
+      makeSureOfRoom(this.#pipe.readFd);
+    } catch (error) {
+      closeOwned(this.#pipe.readFd);
+      closeOwned(this.#pipe.writeFd);
+      throw error;
+    }
     this.#words[FOLLOWED] = NOT_UP;
     this.#worker = new Worker(new URL("./loop-helper.ts", import.meta.url), {
       name: "cancelfd loop", // the kernel's name of the thread, too
@@ -49,20 +52,6 @@ export class LoopWorker implements Loop {
       wake();
     });
     this.#worker.unref();
-  }
-
-  #makeSureOfRoom(): void {
-    const { readFd } = this.#pipe;
-    const taken: number[] = [];
-    try {
-      while (taken.length < ROOM) taken.push(own(fcntl(readFd, constants.F_DUPFD_CLOEXEC, 0)));
-    } catch (error) {
-      closeOwned(this.#pipe.readFd);
-      closeOwned(this.#pipe.writeFd);
-      throw error;
-    } finally {
-      for (const fd of taken) closeOwned(fd);
-    }
   }
 
   arm(): void {

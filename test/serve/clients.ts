@@ -11,7 +11,7 @@ export function dial(listener: TcpListener | number, options: OperationOptions =
 }
 
 /** What is read to the peer's end, and how that came: "end", or the code of the error. */
-export async function hear(socket: TcpSocket): Promise<{ text: string; end: string }> {
+export async function hear(socket: Pick<TcpSocket, "read" | "close">): Promise<{ text: string; end: string }> {
   const buffer = new Uint8Array(4096);
   let text = "";
   try {

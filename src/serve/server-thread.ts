@@ -1,0 +1,145 @@
+/** One of the threads of a server, and those that replace it when it crashes. */
+import { Worker } from "node:worker_threads";
+import { monotonic } from "../../ffi/clock.ts";
+import { releaseOnExit } from "../shared/release-on-exit.ts";
+import { makeSureOfRoom } from "../shared/room-for-a-thread.ts";
+import { Counts } from "./counts.ts";
+import { type Envelope, open, type ThreadJob, type ThreadNews, type ThreadOrder } from "./thread-job.ts";
+
+/** Milliseconds between a crash and the next thread: doubled from crash to crash, unless the thread lived for a while. */
+const FIRST_PAUSE = 50;
+const LONGEST_PAUSE = 5000;
+const A_WHILE = 10_000;
+
+/** Who is told what becomes of a thread. */
+export interface Owner {
+  /** It serves. */
+  isUp(thread: ServerThread): void;
+  /** It has ended, without having been told to. */
+  hasCrashed(thread: ServerThread, error: unknown): void;
+  /** It has ended, as it was told to. */
+  hasEnded(thread: ServerThread): void;
+}
+
+export class ServerThread {
+  readonly #job: ThreadJob;
+  readonly #owner: Owner;
+  readonly #fd: number;
+  readonly #counts = Counts.shared();
+  #worker: Worker | null = null;
+  #state: "starting" | "up" | "done" | "terminated" = "starting";
+  #error: unknown;
+  #startedAt = 0;
+  #pause = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** What it is to be told once it is up. */
+  readonly #orders: ThreadOrder[] = [];
+  #id = 0;
+  #restarts = 0;
+
+  /** `fd`: the listener's. Throws `SystemError` (`EMFILE`). */
+  constructor(job: Omit<ThreadJob, "counts">, fd: number, owner: Owner) {
+    this.#job = { ...job, counts: this.#counts.words };
+    this.#fd = fd;
+    this.#owner = owner;
+    this.#start();
+  }
+
+  /** `threadId` of node:worker_threads: of the one that runs, or ran last. */
+  get id(): number {
+    return this.#id;
+  }
+
+  get counts(): Counts {
+    return this.#counts;
+  }
+
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  get isRunning(): boolean {
+    return this.#worker !== null;
+  }
+
+  /** It has begun, and does not serve yet. */
+  get isStarting(): boolean {
+    return this.isRunning && this.#state === "starting";
+  }
+
+  #start(): void {
+    this.#state = "starting";
+    this.#error = undefined;
+    this.#startedAt = monotonic();
+    makeSureOfRoom(this.#fd);
+    const worker = new Worker(new URL("./thread-entry.ts", import.meta.url), { workerData: this.#job });
+    releaseOnExit(worker); // before our own listener: its clients see an end first
+    this.#worker = worker;
+    this.#id = worker.threadId;
+    worker.on("message", (message) => {
+      const news = open<ThreadNews>(message);
+      if (news !== undefined) this.#hear(news);
+    });
+    worker.on("error", (error) => {
+      this.#error ??= error;
+    });
+    worker.on("exit", (status) => this.#exited(status));
+  }
+
+  #hear(news: ThreadNews): void {
+    if (this.#state === "terminated") return;
+    this.#state = news;
+    if (news === "done") return;
+    for (const order of this.#orders.splice(0)) this.#post(order);
+    this.#owner.isUp(this);
+  }
+
+  #exited(status: number): void {
+    this.#worker = null;
+    this.#counts.endAll();
+    if (this.#state === "done" || this.#state === "terminated") this.#owner.hasEnded(this);
+    else this.#owner.hasCrashed(this, this.#error ?? new Error(`a thread ended by itself, with status ${status}`));
+  }
+
+  /** Another one takes its place, after a pause. */
+  restart(): void {
+    this.#pause =
+      monotonic() - this.#startedAt > A_WHILE ? FIRST_PAUSE : Math.min(this.#pause * 2 || FIRST_PAUSE, LONGEST_PAUSE);
+    this.#timer = setTimeout(() => this.startNow(), this.#pause);
+  }
+
+  /** Does not wait for the end of the pause. */
+  startNow(): void {
+    clearTimeout(this.#timer);
+    try {
+      this.#start();
+    } catch (error) {
+      this.#owner.hasCrashed(this, error); // no descriptors: after a longer pause, perhaps
+      return;
+    }
+    this.#restarts++;
+  }
+
+  /** Ends the pause between two threads: there is none to come. */
+  stayDown(): void {
+    clearTimeout(this.#timer);
+  }
+
+  tell(order: ThreadOrder): void {
+    if (this.#state === "up") this.#post(order);
+    else if (order === "close")
+      this.terminate(); // it serves nobody yet
+    else this.#orders.push(order);
+  }
+
+  #post(order: ThreadOrder): void {
+    this.#worker?.postMessage({ cancelfd: order } satisfies Envelope<ThreadOrder>);
+  }
+
+  /** Ends it, even if it never looks at what it is told. */
+  terminate(): void {
+    if (this.#worker === null) return;
+    this.#state = "terminated";
+    void this.#worker.terminate();
+  }
+}

@@ -1,0 +1,292 @@
+/** A server of many threads over one listener. */
+import { availableParallelism } from "node:os";
+import { monotonic } from "../../ffi/clock.ts";
+import type { InetAddress, UnixAddress } from "../../ffi/sockaddr.ts";
+import { CancelSource } from "../cancel/source.ts";
+import { checkCount, checkKeys } from "../options.ts";
+import { SLOTS } from "../shared/holds.ts";
+import { type ListenOptions, listen } from "../socket/listen.ts";
+import type { TcpListener } from "../socket/tcp-listener.ts";
+import { UnixListener } from "../socket/unix-listener.ts";
+import { reactor } from "../wait/reactor.ts";
+import { type ShutdownResult, since } from "./counts.ts";
+import { type Owner, ServerThread } from "./server-thread.ts";
+import { GraceTimer, readShutdown, type ShutdownOptions } from "./shutdown-options.ts";
+import { type Signal, StopSignals } from "./stop-signals.ts";
+import type { ThreadOrder } from "./thread-job.ts";
+
+const NEVER = Number.POSITIVE_INFINITY;
+/** Milliseconds that a thread has to do what it is told at once; one that blocks cannot hear it, and is terminated. */
+const PATIENCE = 500;
+
+/** How one thread of a server does. */
+export interface ThreadStatus {
+  /** `threadId` of node:worker_threads, in the thread that serves now; it changes when a thread is replaced. */
+  readonly id: number;
+  /** Connections whose sockets are open. */
+  readonly active: number;
+  /** Connections that came to an end, in this thread and those that it has replaced. */
+  readonly served: number;
+  /** How often it was replaced. */
+  readonly restarts: number;
+}
+
+export interface ServeThreadsOptions {
+  /** What all threads listen at: the options of `listen`. */
+  listen: ListenOptions;
+  /** How many. Default: as many as there are cores (`os.availableParallelism()`). */
+  threads?: number | undefined;
+  /** How many connections each thread serves at once. Default: as many as come. */
+  maxConnections?: number | undefined;
+  /** Told what a thread crashed with, and which one it was. Default: `console.error`. */
+  onCrash?: ((error: unknown, thread: ThreadStatus) => void) | undefined;
+}
+
+/**
+ * Serves in several threads what comes to one listener. `module` is what each of them imports: its default export is the
+ * handler, as `serve` takes it; it may export `onError`, too. A handler may block its thread: a server that begins to
+ * shut down ends its waits under `context.cancel` all the same. (`context.signal.reason` is text there.)
+ *
+ * A thread that crashes (an exception that nobody caught, `process.exit()`) is replaced, and `onCrash` told; the sockets
+ * that it had are closed, and the others serve on. If the very first thread cannot begin (the module is not there, or has
+ * no handler), the server ends, and `finished` is rejected with the reason.
+ *
+ * Throws `TypeError`, `RangeError`, and the `SystemError` of `listen`.
+ *
+ * ```ts
+ * // main.ts
+ * const server = serveThreads(new URL("./echo.ts", import.meta.url), { listen: { port: 8080 } });
+ * server.shutdownOn("SIGINT", "SIGTERM");
+ * await server.finished;
+ * ```
+ * ```ts
+ * // echo.ts
+ * const echo: Handler<TcpSocket> = async (socket, { cancel }) => {
+ *   const buffer = new Uint8Array(16_384);
+ *   for (let n: number; (n = await socket.read(buffer, { cancel })) > 0; ) await socket.write(buffer.subarray(0, n));
+ * };
+ * export default echo;
+ * ```
+ */
+export function serveThreads(module: URL, options: ServeThreadsOptions): ThreadedServer {
+  if (!(module instanceof URL)) {
+    throw new TypeError('serveThreads takes the URL of a module first: new URL("./handler.ts", import.meta.url)');
+  }
+  checkKeys("serveThreads", options, ["listen", "threads", "maxConnections", "onCrash"]);
+  const { threads = availableParallelism(), maxConnections = NEVER, onCrash = console.error } = options;
+  checkCount(threads, "threads", 1, SLOTS - 1);
+  if (maxConnections !== NEVER) checkCount(maxConnections, "maxConnections", 1, 0x7fff_ffff);
+  if (typeof onCrash !== "function") throw new TypeError(`onCrash is a function, not ${typeof onCrash}`);
+  if (typeof options.listen !== "object" || options.listen === null) {
+    throw new TypeError(
+      "serveThreads has to know where to listen: { listen: { port: 8080 } }, or { listen: { path } }",
+    );
+  }
+  return ThreadedServer.start(module.href, listen(options.listen), threads, maxConnections, onCrash);
+}
+
+/** What `serveThreads` returns: a `Server` whose connections are those of all its threads. */
+export class ThreadedServer implements Disposable, AsyncDisposable {
+  /** Where clients reach it. */
+  readonly address: InetAddress | UnixAddress;
+  /** Resolves when every thread has ended after `shutdown` or `close`. Rejected if no thread could begin. */
+  readonly finished: Promise<void>;
+  /** Never accepts: it is there for the threads that are to come. */
+  readonly #listener: TcpListener | UnixListener;
+  /** What every connection's source descends from, in each thread. */
+  readonly #source = new CancelSource();
+  readonly #threads: ServerThread[] = [];
+  readonly #running = new Set<ServerThread>();
+  readonly #onCrash: (error: unknown, thread: ThreadStatus) => void;
+  readonly #signals = new StopSignals(this);
+  readonly #grace = new GraceTimer(() => this.#terminate());
+  readonly #settled = Promise.withResolvers<void>();
+  /** One of the threads has served. */
+  #hasBegun = false;
+  #isStopping = false;
+  #isFinished = false;
+  #failure: { readonly error: unknown } | null = null;
+
+  private constructor(
+    module: string,
+    listener: TcpListener | UnixListener,
+    threads: number,
+    maxConnections: number,
+    onCrash: (error: unknown, thread: ThreadStatus) => void,
+  ) {
+    if (typeof module !== "string") throw new TypeError("ThreadedServer has no public constructor: use serveThreads");
+    this.#listener = listener;
+    this.#onCrash = onCrash;
+    this.address = listener.address;
+    this.finished = this.#settled.promise;
+    const job = {
+      module,
+      listener: listener.handle,
+      isUnix: listener instanceof UnixListener,
+      cancel: this.#source.handle,
+      maxConnections,
+    };
+    const owner: Owner = {
+      isUp: () => this.#isUp(),
+      hasCrashed: (thread, error) => this.#hasCrashed(thread, error),
+      hasEnded: (thread) => this.#hasEnded(thread),
+    };
+    try {
+      while (this.#threads.length < threads) this.#threads.push(new ServerThread(job, listener.fd, owner));
+    } catch (error) {
+      for (const thread of this.#threads) thread.terminate();
+      this.#letGo();
+      throw error;
+    }
+    for (const thread of this.#threads) this.#running.add(thread);
+    reactor().hold(); // also while a thread that has crashed is not replaced yet
+  }
+
+  /** @internal */
+  static start(
+    module: string,
+    listener: TcpListener | UnixListener,
+    threads: number,
+    maxConnections: number,
+    onCrash: (error: unknown, thread: ThreadStatus) => void,
+  ): ThreadedServer {
+    return new ThreadedServer(module, listener, threads, maxConnections, onCrash);
+  }
+
+  /** How many connections have an open socket, in all threads. */
+  get active(): number {
+    return this.#threads.reduce((sum, { counts }) => sum + counts.active, 0);
+  }
+
+  /** How each thread does, now. */
+  get threads(): ThreadStatus[] {
+    return this.#threads.map(statusOf);
+  }
+
+  get #ends(): ShutdownResult {
+    const sum = { completed: 0, forced: 0 };
+    for (const { counts } of this.#threads) {
+      sum.completed += counts.ends.completed;
+      sum.forced += counts.ends.forced;
+    }
+    return sum;
+  }
+
+  #isUp(): void {
+    this.#hasBegun = true;
+    if (this.#isStopping) this.#leaveListener();
+  }
+
+  #hasCrashed(thread: ServerThread, error: unknown): void {
+    if (this.#hasBegun) this.#report(error, statusOf(thread));
+    else if (!this.#isStopping) {
+      this.#failure = { error };
+      this.close();
+    }
+    if (this.#isStopping) this.#hasEnded(thread);
+    else thread.restart();
+  }
+
+  #report(error: unknown, thread: ThreadStatus): void {
+    try {
+      this.#onCrash(error, thread);
+    } catch (failure) {
+      console.error(failure); // the programmer's, and must not end the server
+    }
+  }
+
+  #hasEnded(thread: ServerThread): void {
+    if (!this.#running.delete(thread)) return;
+    if (this.#isStopping) this.#leaveListener();
+    if (this.#running.size > 0) return;
+    this.#isFinished = true;
+    this.#signals.end();
+    reactor().setDeadline(this.#grace, NEVER);
+    reactor().letGo();
+    this.#letGo();
+    if (this.#failure === null) this.#settled.resolve();
+    else this.#settled.reject(this.#failure.error);
+  }
+
+  #letGo(): void {
+    this.#listener.close();
+    this.#source.dispose();
+  }
+
+  /**
+   * Ends the server gracefully, as `Server.shutdown` does, in all threads at once, and joins them. A thread that is
+   * blocked when `grace` has passed, and cannot hear that it has, is terminated.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<ShutdownResult> {
+    const { until, settle } = readShutdown(options);
+    const before = this.#ends;
+    if (this.#isFinished) return since(before, before);
+    this.#stop("the server is shutting down", { until, settle });
+    this.#terminateAt(Math.max(until, monotonic()) + PATIENCE);
+    try {
+      await this.finished;
+    } catch {
+      // `finished` tells why; the threads have ended all the same.
+    }
+    return since(before, this.#ends);
+  }
+
+  /** Ends the server at once: every connection is reset, and every thread joined. Idempotent. */
+  close(): void {
+    if (this.#isFinished) return;
+    this.#stop("the server was closed", "close");
+    this.#listener.close();
+    this.#terminateAt(monotonic() + PATIENCE);
+  }
+
+  /** The first call decides what the handlers are told. */
+  #stop(why: string, order: ThreadOrder): void {
+    this.#isStopping = true;
+    if (!this.#source.cancelled) this.#source.cancel(why);
+    const threads = [...this.#running];
+    const isUnattended = !threads.some((thread) => thread.isRunning);
+    for (const thread of threads) thread.tell(order);
+    if (isUnattended && order !== "close") threads[0]!.startNow(); // somebody has to take what is queued already
+    for (const thread of threads) {
+      if (thread.isRunning) continue;
+      thread.stayDown();
+      this.#hasEnded(thread);
+    }
+    this.#leaveListener();
+  }
+
+  /** Threads that are about to take their copies have to find it open; the others end it once they have all stopped. */
+  #leaveListener(): void {
+    if (![...this.#running].some((thread) => thread.isStarting)) this.#listener.close();
+  }
+
+  /** The earliest of the times that it is told. */
+  #terminateAt(when: number): void {
+    if (!this.#isFinished) reactor().setDeadline(this.#grace, Math.min(when, this.#grace.dueAt));
+  }
+
+  #terminate(): void {
+    this.#listener.close();
+    for (const thread of this.#running) thread.terminate();
+  }
+
+  /** See `Server.shutdownOn`. */
+  shutdownOn(...signals: Signal[]): this {
+    this.#signals.add(signals);
+    return this;
+  }
+
+  /** `close`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** `shutdown`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown();
+  }
+}
+
+function statusOf({ id, counts, restarts }: ServerThread): ThreadStatus {
+  return { id, active: counts.active, served: counts.served, restarts };
+}

@@ -1,0 +1,33 @@
+/** What the two sides of a server of many threads tell each other. */
+import type { CancelHandle } from "../cancel/core.ts";
+import type { ListenerHandle } from "../socket/listening-fd.ts";
+
+/** What a thread begins with. */
+export interface ThreadJob {
+  /** The address of the module whose default export is the handler. */
+  readonly module: string;
+  readonly listener: ListenerHandle;
+  /** It is a Unix one. */
+  readonly isUnix: boolean;
+  /** Cancelled when the server begins to stop: it reaches handlers that block their threads, too. */
+  readonly cancel: CancelHandle;
+  /** See `Counts`. */
+  readonly counts: Float64Array<ArrayBufferLike>;
+  readonly maxConnections: number;
+}
+
+/** What a thread is told: to drain until then (a `monotonic()` time), or to close. */
+export type ThreadOrder = { readonly until: number; readonly settle: number | undefined } | "close";
+
+/** What a thread says: it serves, and then that it has come to its end. */
+export type ThreadNews = "up" | "done";
+
+/** Messages of ours, among those of the module, which may talk to its parent as well. */
+export interface Envelope<T> {
+  readonly cancelfd: T;
+}
+
+/** Undefined: it is not for us. */
+export function open<T>(message: unknown): T | undefined {
+  return (message as Partial<Envelope<T>> | null | undefined)?.cancelfd;
+}

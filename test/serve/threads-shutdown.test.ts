@@ -1,0 +1,163 @@
+/** `serveThreads` comes to its end: gracefully, by force, and at any moment. */
+import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { monotonic } from "../../ffi/index.ts";
+import { listen, serveThreads } from "../../src/index.ts";
+import { NONE } from "../leaks.ts";
+import { changesAtRest, restingTable } from "../promise/settled.ts";
+import { keeper, temporaryDirectory } from "../setup.ts";
+import { until } from "../thread.ts";
+import { needs, Program } from "../tool.ts";
+import { dial, hear, hostname, LIMIT, rejection } from "./clients.ts";
+import { client, clientsInEachThread, commandServer, handlers, order } from "./threads.ts";
+
+const keep = keeper();
+
+test("idle, busy and blocked handlers in all threads come to their ends, and the threads are joined", async () => {
+  const before = await restingTable();
+  const { server, port, crashes } = commandServer(keep, 4);
+  const sockets = [...(await clientsInEachThread(keep, server, port)).values()];
+  const [idle, busy, waits, blocked] = sockets as [(typeof sockets)[0], ...typeof sockets];
+  await order(busy!, "slow");
+  await order(waits!, "signal");
+  await order(blocked!, "block");
+  const result = server.shutdown({ grace: null });
+  expect(await hear(idle)).toEqual({ text: "", end: "end" });
+  expect(await hear(waits!)).toEqual({ text: "", end: "end" });
+  expect(await hear(blocked!)).toEqual({ text: "", end: "end" });
+  await until("all but the busy one to be gone", () => server.active === 1);
+  await busy!.write("go on");
+  expect(await hear(busy!)).toEqual({ text: "did slow\n", end: "end" });
+  expect(await result).toEqual({ completed: 4, forced: 0 });
+  await server.finished;
+  expect(crashes).toEqual([]);
+  expect((await rejection(dial(port))).code).toBe("ECONNREFUSED");
+  expect(await changesAtRest(before)).toEqual(NONE);
+});
+
+test("what is active when the grace has passed is reset, and a thread that cannot hear of it is terminated", async () => {
+  const before = await restingTable();
+  const { server, port, crashes } = commandServer(keep, 3);
+  const sockets = [...(await clientsInEachThread(keep, server, port)).values()];
+  await order(sockets[0]!, "stuck");
+  await order(sockets[1]!, "block-for-ever");
+  const begin = monotonic();
+  const result = server.shutdown({ grace: 300 });
+  const ends = await Promise.all(sockets.map(async (socket) => (await hear(socket)).end));
+  expect(monotonic() - begin).toBeGreaterThanOrEqual(300);
+  expect(ends[0]).toBe("ECONNRESET");
+  expect(ends[1]).toBeOneOf(["ECONNRESET", "end"]); // it is closed from outside
+  expect(ends[2]).toBe("end");
+  expect(await result).toEqual({ completed: 1, forced: 2 });
+  expect(crashes).toEqual([]);
+  expect(await changesAtRest(before)).toEqual(NONE);
+});
+
+test("close resets all at once; a shutdown that was under way is over, and so is a second close", async () => {
+  const { server, port, crashes } = commandServer(keep, 2);
+  const sockets = [...(await clientsInEachThread(keep, server, port)).values()];
+  for (const socket of sockets) await order(socket, "stuck");
+  const result = server.shutdown({ grace: null });
+  server.close();
+  server.close();
+  for (const socket of sockets) expect((await hear(socket)).end).toBe("ECONNRESET");
+  expect(await result).toEqual({ completed: 0, forced: 2 });
+  await server.finished;
+  expect(await server.shutdown()).toEqual({ completed: 0, forced: 0 });
+  expect(crashes).toEqual([]);
+});
+
+test("closed before a thread serves: nothing is left", async () => {
+  const before = await restingTable();
+  for (let time = 0; time < 5; time++) {
+    const { server, crashes } = commandServer(keep, 2);
+    server.close();
+    await server.finished;
+    expect(crashes).toEqual([]);
+  }
+  expect(await changesAtRest(before)).toEqual(NONE);
+});
+
+test("a client that is queued when the server is told to stop is served, though no thread was up yet", async () => {
+  const flag = join(keep(temporaryDirectory()).path, "flag");
+  process.env.LATE_FLAG = flag;
+  const server = keep(serveThreads(handlers("late"), { listen: { hostname }, threads: 2 }));
+  const queued = keep(await dial((server.address as { port: number }).port));
+  const result = server.shutdown({ grace: LIMIT });
+  writeFileSync(flag, "");
+  expect(await hear(queued)).toEqual({ text: "at last", end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+  rmSync(flag);
+});
+
+test("and so is one that is queued while the only thread is being replaced", async () => {
+  const { server, port, crashes } = commandServer(keep, 1);
+  const { socket } = await client(keep, port);
+  await order(socket, "exit");
+  await until("it to have crashed", () => crashes.length === 1);
+  const queued = keep(await dial(port));
+  const result = server.shutdown({ grace: LIMIT });
+  expect((await hear(queued)).text).toMatch(/^\d+\n$/);
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+  expect(server.threads).toMatchObject([{ restarts: 1 }]);
+});
+
+test("a thread that crashes during a shutdown is reported, and not replaced", async () => {
+  const { server, port, crashes } = commandServer(keep, 2);
+  const [first, second] = [...(await clientsInEachThread(keep, server, port))].map(([id, socket]) => ({ id, socket }));
+  await order(first!.socket, "throw-when-told");
+  await order(second!.socket, "slow");
+  const result = server.shutdown({ grace: LIMIT });
+  await first!.socket.write("now");
+  expect(await hear(first!.socket)).toMatchObject({ text: "" });
+  await until("it to be reported", () => crashes.length === 1);
+  expect(crashes).toMatchObject([{ id: first!.id, error: { message: "thrown where nobody catches it" } }]);
+  await second!.socket.write("go on");
+  expect(await hear(second!.socket)).toEqual({ text: "did slow\n", end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 1 });
+  expect(server.threads.map(({ restarts }) => restarts)).toEqual([0, 0]);
+});
+
+needs("python3")(
+  "10 shutdowns of 4 threads under 16 clients that connect without a pause: no reset, and nobody hangs",
+  async () => {
+    const first = listen({ hostname });
+    const { port } = first.address;
+    first.close();
+    const clients = keep(Program.python("impatient.py", [port, 16, 0.1]));
+    expect(await clients.line()).toBe("up");
+    let served = 0;
+    for (let stop = 0; stop < 10; stop++) {
+      const server = keep(serveThreads(handlers("answer"), { listen: { hostname, port }, threads: 4 }));
+      const sum = () => server.threads.reduce((all, thread) => all + thread.served, 0);
+      await until("every thread to be busy", () => server.threads.every((thread) => thread.served >= 5));
+      expect((await server.shutdown({ grace: LIMIT })).forced).toBe(0);
+      served += sum();
+    }
+    clients.kill("SIGTERM");
+    const counts = JSON.parse(await clients.line()) as Record<string, number>;
+    expect(counts).toMatchObject({ reset: 0, hung: 0, unanswered: 0 });
+    expect(counts.answered).toBeLessThanOrEqual(served); // one that had given up before it was accepted is served, too
+  },
+);
+
+for (const [signals, end] of [
+  [1, "end"],
+  [2, "ECONNRESET"],
+] as const) {
+  test(`SIGTERM, ${signals} of it: the threads are joined, and the process ends by itself`, async () => {
+    const child = keep(Program.script("serve-threads-until-signal.ts"));
+    const port = Number(await child.line());
+    const { socket } = await client(keep, port);
+    if (signals === 2) await order(socket, "stuck");
+    child.kill("SIGTERM");
+    if (signals === 2) {
+      await until("the first one to be heard", () => child.output.includes("stopping"));
+      child.kill("SIGTERM");
+    }
+    expect((await hear(socket)).end).toBe(end);
+    expect(await child.exited()).toBe(0);
+    expect(child.output).toEndWith("finished\n");
+  });
+}

@@ -1,0 +1,179 @@
+/** `serveThreads`: threads over one listener, and what happens when one of them crashes. */
+import { expect, test } from "bun:test";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { connect, listen, serveThreads, type TcpSocket, ThreadedServer } from "../../src/index.ts";
+import { NONE } from "../leaks.ts";
+import { changesAtRest, restingTable } from "../promise/settled.ts";
+import { keeper, temporaryDirectory } from "../setup.ts";
+import { thrown, until } from "../thread.ts";
+import { dial, gate, hear, hostname, LIMIT, rejection } from "./clients.ts";
+import { client, clientsInEachThread, commandServer, handlers, line, order } from "./threads.ts";
+
+const keep = keeper();
+
+for (const threads of [1, 2, 4, 8]) {
+  test(`${threads} threads: each serves, and they know what they have done`, async () => {
+    const before = await restingTable();
+    const { server, port, crashes } = commandServer(keep, threads);
+    expect(server.threads).toHaveLength(threads);
+    const sockets = await clientsInEachThread(keep, server, port);
+    for (const socket of sockets.values()) {
+      await order(socket, "something");
+      expect(await line(socket)).toBe("did something");
+    }
+    expect(server.threads.map(({ active }) => active)).toEqual(Array(threads).fill(1));
+    const served = server.threads.reduce((sum, thread) => sum + thread.served, 0);
+    for (const socket of sockets.values()) socket.close();
+    await until("all to be gone", () => server.active === 0);
+    expect(server.threads.reduce((sum, thread) => sum + thread.served, 0)).toBe(served + threads);
+    expect(await server.shutdown()).toEqual({ completed: 0, forced: 0 });
+    await server.finished;
+    expect(crashes).toEqual([]);
+    expect(await changesAtRest(before)).toEqual(NONE);
+  });
+}
+
+test("as many threads as there are cores, unless told otherwise", async () => {
+  const { server } = commandServer(keep, 1, { threads: undefined });
+  expect(server.threads).toHaveLength(availableParallelism());
+  expect(server).toBeInstanceOf(ThreadedServer);
+});
+
+test("over a Unix socket", async () => {
+  const path = join(keep(temporaryDirectory()).path, "socket");
+  const { server } = commandServer(keep, 2, { listen: { path } });
+  expect(server.address).toEqual({ path });
+  const socket = keep(await connect({ path, timeout: LIMIT }));
+  expect(server.threads.map(({ id }) => id)).toContain(Number(await line(socket)));
+  await order(socket, "something");
+  expect(await line(socket)).toBe("did something");
+  const result = server.shutdown();
+  expect(await hear(socket)).toEqual({ text: "", end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+  expect((await rejection(connect({ path }))).code).toBe("ENOENT");
+});
+
+const crashes: [command: string, error: object][] = [
+  ["throw", { message: "thrown where nobody catches it" }],
+  ["reject", { name: "TypeError", message: "rejected where nobody looks" }],
+  ["exit", { message: "a thread ended by itself, with status 3" }],
+];
+for (const [command, error] of crashes) {
+  test(`a thread that crashes (${command}) is replaced and reported, its clients see an end, the others serve on`, async () => {
+    const { server, port, crashes } = commandServer(keep, 3);
+    const sockets = await clientsInEachThread(keep, server, port);
+    const [[crashed, victim], ...others] = [...sockets] as [[number, TcpSocket], ...[number, TcpSocket][]];
+    await order(victim, command);
+    expect((await hear(victim)).text).toBeOneOf(["", `did ${command}\n`]);
+    await until("it to be replaced", () => server.threads.some(({ restarts }) => restarts === 1));
+    expect(crashes).toMatchObject([{ error, id: crashed }]);
+    for (const [, socket] of others) {
+      await order(socket, "something");
+      expect(await line(socket)).toBe("did something");
+      socket.close();
+    }
+    expect(server.threads.map(({ id }) => id)).not.toContain(crashed);
+    await clientsInEachThread(keep, server, port); // the new one too
+    expect(server.threads.map(({ restarts }) => restarts).sort()).toEqual([0, 0, 1]);
+  });
+}
+
+test("one that crashes again and again is replaced each time; clients wait in the queue meanwhile", async () => {
+  const { server, port, crashes } = commandServer(keep, 1);
+  for (let time = 1; time <= 4; time++) {
+    const { socket } = await client(keep, port);
+    await order(socket, "exit");
+    await hear(socket);
+  }
+  const { socket, thread } = await client(keep, port);
+  expect(server.threads).toMatchObject([{ id: thread, active: 1, served: 4, restarts: 4 }]);
+  await order(socket, "something");
+  expect(await line(socket)).toBe("did something");
+  expect(crashes).toHaveLength(4);
+});
+
+test("an onCrash that throws ends nothing", async () => {
+  const { server, port } = commandServer(keep, 1, {
+    onCrash: () => {
+      throw new Error("of onCrash itself, which is printed");
+    },
+  });
+  const { socket } = await client(keep, port);
+  await order(socket, "exit");
+  await hear(socket);
+  await client(keep, port);
+  expect(server.threads).toMatchObject([{ restarts: 1 }]);
+});
+
+test("what a handler fails with goes to the module's onError, and is no crash", async () => {
+  const told = gate<unknown>();
+  const channel = new BroadcastChannel("errors of commands.ts");
+  keep({ [Symbol.dispose]: () => channel.close() });
+  channel.onmessage = ({ data }) => told.resolve(data);
+  const { server, port, crashes } = commandServer(keep, 1);
+  const { socket, thread } = await client(keep, port);
+  await order(socket, "fail");
+  expect((await hear(socket)).end).toBe("ECONNRESET");
+  expect(await told.promise).toBe("RangeError: the handler's own");
+  expect(crashes).toEqual([]);
+  expect(server.threads).toMatchObject([{ id: thread, served: 1, restarts: 0 }]);
+});
+
+test("maxConnections holds in each thread", async () => {
+  const { server, port } = commandServer(keep, 2, { maxConnections: 1 });
+  const sockets = await clientsInEachThread(keep, server, port);
+  const third = keep(await dial(port)); // in the kernel's queue
+  const next = line(third);
+  expect(server.active).toBe(2);
+  [...sockets.values()][0]!.close();
+  expect([...sockets.keys()]).toContain(Number(await next));
+});
+
+const unfit: [what: string, module: URL, message: RegExp][] = [
+  ["is not there", handlers("not-there"), /not-there/],
+  ["has no handler", handlers("nothing"), /export default/],
+];
+for (const [what, module, message] of unfit) {
+  test(`a module that ${what}: the server ends, and says why`, async () => {
+    const before = await restingTable();
+    const crashes: unknown[] = [];
+    const server = serveThreads(module, {
+      listen: { hostname },
+      threads: 3,
+      onCrash: (error) => crashes.push(error),
+    });
+    expect((await rejection(server.finished)).message).toMatch(message);
+    expect(await server.shutdown()).toEqual({ completed: 0, forced: 0 });
+    expect(crashes).toEqual([]);
+    expect(await changesAtRest(before)).toEqual(NONE);
+    keep(listen({ hostname, port: (server.address as { port: number }).port }));
+  });
+}
+
+const wrong: [args: unknown[], error: ErrorConstructor, message: RegExp][] = [
+  [["./handler.ts", { listen: {} }], TypeError, /new URL/],
+  [[handlers("commands")], TypeError, /serveThreads/],
+  [[handlers("commands"), {}], TypeError, /where to listen/],
+  [[handlers("commands"), { listen: 8080 }], TypeError, /where to listen/],
+  [[handlers("commands"), { listen: { host: "::" } }], TypeError, /hostname/],
+  [[handlers("commands"), { listen: {}, thread: 2 }], TypeError, /threads/],
+  [[handlers("commands"), { listen: {}, threads: 0 }], RangeError, /threads/],
+  [[handlers("commands"), { listen: {}, threads: 1.5 }], RangeError, /threads/],
+  [[handlers("commands"), { listen: {}, threads: "2" }], TypeError, /threads/],
+  [[handlers("commands"), { listen: {}, maxConnections: 0 }], RangeError, /maxConnections/],
+  [[handlers("commands"), { listen: {}, onCrash: 1 }], TypeError, /onCrash/],
+];
+test("wrong arguments are told before anything is opened", async () => {
+  const before = await restingTable();
+  for (const [args, error, message] of wrong) {
+    const found = thrown(() => serveThreads(...(args as Parameters<typeof serveThreads>)));
+    expect(found).toBeInstanceOf(error);
+    expect(found.message).toMatch(message);
+  }
+  const busy = keep(listen({ hostname }));
+  const { port } = busy.address;
+  expect(thrown(() => serveThreads(handlers("commands"), { listen: { hostname, port } })).code).toBe("EADDRINUSE");
+  busy.close();
+  expect(await changesAtRest(before)).toEqual(NONE);
+});
