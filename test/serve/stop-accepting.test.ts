@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { monotonic } from "../../ffi/index.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { ClosedError, connect, connectSync, listen, type TcpListener, TimeoutError } from "../../src/index.ts";
-import { faults } from "../faults.ts";
+import { failWith, faults } from "../faults.ts";
 import { changes, NONE, table } from "../leaks.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
 import { thrown } from "../thread.ts";
@@ -16,8 +16,18 @@ const onLinux = unless(process.platform === "linux" ? null : "only Linux can dro
 
 const open = (): TcpListener => keep(listen({ hostname }));
 
-for (const how of ["accept", "acceptSync", "tryAccept", "iteration"] as const) {
-  test(`${how} takes all that are in the queue, and is at its end when that has stayed empty`, async () => {
+const noFilter = (): void =>
+  fault("setsockopt", (setsockopt) => (fd, level, name, value, size) => {
+    if (level === constants.SOL_SOCKET && name === constants.SO_ATTACH_FILTER) return failWith(constants.ENOPROTOOPT);
+    return setsockopt(fd, level, name, value, size);
+  });
+
+for (const [how, kernel] of (["accept", "acceptSync", "tryAccept", "iteration"] as const).flatMap((how) => [
+  [how, "a kernel"] as const,
+  [how, "a kernel without filters"] as const,
+])) {
+  test(`${how} takes all that are in the queue, and is at its end when that has stayed empty, on ${kernel}`, async () => {
+    if (kernel === "a kernel without filters") noFilter();
     const listener = open();
     const clients = Array.from({ length: 20 }, () => keep(connectSync({ hostname, port: listener.address.port })));
     listener.stopAccepting();
@@ -61,6 +71,16 @@ for (const [what, settle, least] of [
     expect(monotonic() - taken).toBeGreaterThanOrEqual(least - 1); // noted just before
   });
 }
+
+test("on a kernel without filters one that comes within the settle time is taken as well", async () => {
+  noFilter();
+  const listener = open();
+  listener.stopAccepting({ settle: 200 });
+  const first = keep(await dial(listener));
+  expect(keep(await listener.accept()).remoteAddress.port).toBe(first.localAddress.port);
+  expect(await rejection(listener.accept())).toBeInstanceOf(ClosedError);
+  expect((await rejection(dial(listener.address.port))).code).toBe("ECONNREFUSED");
+});
 
 test("the settle time is twice the longest round trip of a client, one that was accepted before it included", async () => {
   const listener = open();

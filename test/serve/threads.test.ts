@@ -1,5 +1,5 @@
 /** `serveThreads`: threads over one listener, and what happens when one of them crashes. */
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { connect, listen, serveThreads, type TcpSocket, ThreadedServer } from "../../src/index.ts";
@@ -93,10 +93,12 @@ test("one that crashes again and again is replaced each time; clients wait in th
   expect(crashes).toHaveLength(4);
 });
 
-test("an onCrash that throws ends nothing", async () => {
+test("an onCrash that throws is printed, and ends nothing", async () => {
+  const printed = spyOn(console, "error").mockImplementation(() => {});
+  keep({ [Symbol.dispose]: () => printed.mockRestore() });
   const { server, port } = commandServer(keep, 1, {
     onCrash: () => {
-      throw new Error("of onCrash itself, which is printed");
+      throw new Error("of onCrash itself");
     },
   });
   const { socket } = await client(keep, port);
@@ -104,6 +106,7 @@ test("an onCrash that throws ends nothing", async () => {
   await hear(socket);
   await client(keep, port);
   expect(server.threads).toMatchObject([{ restarts: 1 }]);
+  expect(printed.mock.calls).toEqual([[new Error("of onCrash itself")]]);
 });
 
 test("what a handler fails with goes to the module's onError, and is no crash", async () => {
