@@ -7,6 +7,7 @@ import { NONE } from "../leaks.ts";
 import { changesAtRest, restingTable } from "../promise/settled.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
 import { thrown, until } from "../thread.ts";
+import { Program, peer } from "../tool.ts";
 import { dial, gate, hear, hostname, LIMIT, rejection } from "./clients.ts";
 import { client, clientsInEachThread, commandServer, handlers, line, order } from "./threads.ts";
 
@@ -91,6 +92,22 @@ test("one that crashes again and again is replaced each time; clients wait in th
   await order(socket, "something");
   expect(await line(socket)).toBe("did something");
   expect(crashes).toHaveLength(4);
+});
+
+test("where no descriptor is left for another thread, it is tried again until there is", async () => {
+  const script = [process.execPath, peer("serve-threads-short-of-descriptors.ts")];
+  const child = keep(Program.start(["sh", "-c", 'ulimit -n 80; exec "$@"', "sh", ...script]));
+  const port = Number(await child.line());
+  const { socket } = await client(keep, port);
+  await order(socket, "exit");
+  await hear(socket);
+  expect(await child.line()).toBe("crashed");
+  expect(await child.line()).toBe("short");
+  expect(await child.line()).toBe("three restarts failed");
+  const { socket: next } = await client(keep, port); // it waited in the queue, perhaps
+  next.close();
+  child.kill("SIGTERM");
+  expect(await child.exited()).toBe(0);
 });
 
 test("an onCrash that throws is printed, and ends nothing", async () => {
