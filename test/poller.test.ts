@@ -184,6 +184,24 @@ for (const how of ["closed", "closed while a duplicate of it lives", "detached"]
   });
 }
 
+test("a queue object that is disposed leaves the set by itself, though another one of this thread stands for the queue", () => {
+  const poller = keep(new Poller());
+  const queue = keep(new WakeQueue<number>());
+  const other = keep(WakeQueue.from<number>(queue.handle));
+  poller.add(queue, readable);
+  queue.dispose();
+  other.send(1);
+  expect(poller.wait({ timeout: 5 })).toEqual([]); // nobody could receive from `queue`: it would be ready for ever
+  poller.add(other, readable);
+  expect(poller.wait({ timeout: 1000 }).map(({ source }) => source)).toEqual([other]);
+  expect(other.receiveAll()).toEqual([1]);
+  expect(poller.wait({ timeout: 5 })).toEqual([]);
+  poller.delete(other);
+  poller.add(other, readable);
+  other.dispose();
+  expect(poller.wait({ timeout: 5 })).toEqual([]);
+});
+
 test("a bare number that was closed without a word ends no wait for ever, with and without a duplicate", () => {
   for (const duplicated of [false, true]) {
     const poller = keep(new Poller());

@@ -13,7 +13,7 @@ import { READABLE, WRITABLE } from "../wait/readiness.ts";
 import type { Task } from "../wait/task.ts";
 import { toDeadline } from "../when.ts";
 import { type Member, PollerCore, type PollerHandle } from "./poller-core.ts";
-import { coreOfQueue, WakeQueue } from "./wake-queue.ts";
+import { copyOfQueue, coreOfQueue, WakeQueue } from "./wake-queue.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 const MAX_EVENTS = 64;
@@ -27,7 +27,7 @@ export interface Interest {
   writable?: boolean | undefined;
 }
 
-/** A source that is ready. */
+/** A source that was ready when the wait looked; what is done with another event of the same wait may have closed it since. */
 export interface PollEvent {
   readonly source: Pollable;
   /** It was awaited, and a read (accept, receive) would not wait: there is something, or the end, or an error. */
@@ -48,7 +48,8 @@ export interface PollerWaitOptions extends WaitOptions {
 
 /**
  * Blocks one thread until something is ready: sockets, listeners, queues and bare descriptors. Level-triggered: what is
- * ready and left alone is ready in the next wait again.
+ * ready and left alone is ready in the next wait again. That a deadline of a source has passed, that its own
+ * `cancelSource` was cancelled, or that a listener which stops accepting has settled, ends no wait: give it a `timeout`.
  *
  * ```ts
  * using poller = new Poller();
@@ -119,7 +120,7 @@ export class Poller implements Disposable {
       void core.set; // before the queue gets its receiver
       const queue = coreOfQueue(source);
       queue.receive();
-      this.#join(core, source, queue.fd, wanted, queue);
+      this.#join(core, source, queue.fd, wanted, copyOfQueue(source));
     } else if (source instanceof CancellableSocket) {
       const socket = coreOfSocket(source);
       socket.assertOpen();

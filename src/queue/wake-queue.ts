@@ -26,6 +26,8 @@ export interface QueueOptions {
 
 /** The core behind a queue that a user passed. Throws `ClosedError` if it was disposed. */
 export let coreOfQueue: (queue: WakeQueue<unknown>) => QueueCore;
+/** What that very object has of it. */
+export let copyOfQueue: (queue: WakeQueue<unknown>) => Copy;
 
 /**
  * A queue from many threads to one: whoever sends wakes the thread that waits for values, in `receiveSync`, in a
@@ -59,6 +61,7 @@ export class WakeQueue<T = unknown> implements Disposable {
 
   static {
     coreOfQueue = (queue) => queue.#open();
+    copyOfQueue = (queue) => queue.#copy;
   }
 
   /**
