@@ -1,7 +1,6 @@
 /** examples/poller-chat.ts between real peers: who hears what, who is dropped, and how it ends. */
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { SO_RCVBUF, SOL_SOCKET } from "../ffi/index.ts";
@@ -81,10 +80,6 @@ async function ends(server: Program, people: number, lines: number, signal: Node
   expect(server.errors).toBe("");
   expect(server.output).toEndWith(`\nserved ${people} people and ${lines} lines\n`);
 }
-
-test("it is under 280 lines", () => {
-  expect(readFileSync(example, "utf8").trimEnd().split("\n").length).toBeLessThan(280);
-});
 
 needs("nc")("two people chat with nc: each sees the other come, speak and go", async () => {
   const { server, port } = await chat();

@@ -3,13 +3,13 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { monotonic } from "../../ffi/index.ts";
-import { listen, serveThreads } from "../../src/index.ts";
+import { listen, type ShutdownResult, serveThreads } from "../../src/index.ts";
 import { NONE } from "../leaks.ts";
 import { changesAtRest, restingTable } from "../promise/settled.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
 import { until } from "../thread.ts";
 import { needs, Program } from "../tool.ts";
-import { dial, hear, hostname, LIMIT, rejection } from "./clients.ts";
+import { dial, gate, hear, hostname, LIMIT, rejection } from "./clients.ts";
 import { client, clientsInEachThread, commandServer, handlers, order } from "./threads.ts";
 
 const keep = keeper();
@@ -55,14 +55,17 @@ test("what is active when the grace has passed is reset, and a thread that canno
 });
 
 test("close resets all at once; a shutdown that was under way is over, and so is a second close", async () => {
-  const { server, port, crashes } = commandServer(keep, 2);
+  const { server, port, crashes } = commandServer(keep, 3);
   const sockets = [...(await clientsInEachThread(keep, server, port)).values()];
-  for (const socket of sockets) await order(socket, "stuck");
+  const [blocked, ...stuck] = sockets as [(typeof sockets)[0], ...typeof sockets];
+  for (const socket of stuck) await order(socket, "stuck");
+  await order(blocked, "block-for-ever");
   const result = server.shutdown({ grace: null });
   server.close();
   server.close();
-  for (const socket of sockets) expect((await hear(socket)).end).toBe("ECONNRESET");
-  expect(await result).toEqual({ completed: 0, forced: 2 });
+  for (const socket of stuck) expect((await hear(socket)).end).toBe("ECONNRESET");
+  await hear(blocked); // its thread has to be terminated for it
+  expect(await result).toEqual({ completed: 0, forced: 3 });
   await server.finished;
   expect(await server.shutdown()).toEqual({ completed: 0, forced: 0 });
   expect(crashes).toEqual([]);
@@ -101,6 +104,20 @@ test("and so is one that is queued while the only thread is being replaced", asy
   expect((await hear(queued)).text).toMatch(/^\d+\n$/);
   expect(await result).toEqual({ completed: 1, forced: 0 });
   expect(server.threads).toMatchObject([{ restarts: 1 }]);
+});
+
+test("one that is about to be replaced is not, if others are there to take what is queued", async () => {
+  const shutdown = gate<Promise<ShutdownResult>>();
+  const { server, port } = commandServer(keep, 2, {
+    // A microtask: the pause has begun, and its timer has not fired.
+    onCrash: () => queueMicrotask(() => shutdown.resolve(server.shutdown({ grace: LIMIT }))),
+  });
+  const [first, second] = [...(await clientsInEachThread(keep, server, port)).values()];
+  await order(first!, "exit");
+  expect(await hear(second!)).toEqual({ text: "", end: "end" });
+  expect(await shutdown.promise).toEqual({ completed: 1, forced: 0 });
+  await Bun.sleep(100); // time in which the next one would begin
+  expect(server.threads).toMatchObject([{ restarts: 0 }, { restarts: 0 }]);
 });
 
 test("a thread that crashes during a shutdown is reported, and not replaced", async () => {

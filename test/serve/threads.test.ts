@@ -2,6 +2,7 @@
 import { expect, spyOn, test } from "bun:test";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { monotonic } from "../../ffi/index.ts";
 import { connect, listen, serveThreads, type TcpSocket, ThreadedServer } from "../../src/index.ts";
 import { NONE } from "../leaks.ts";
 import { changesAtRest, restingTable } from "../promise/settled.ts";
@@ -80,18 +81,30 @@ for (const [command, error] of crashes) {
   });
 }
 
-test("one that crashes again and again is replaced each time; clients wait in the queue meanwhile", async () => {
+test("one that crashes again and again is replaced each time, later and later; clients wait in the queue meanwhile", async () => {
   const { server, port, crashes } = commandServer(keep, 1);
-  for (let time = 1; time <= 4; time++) {
+  let pause = 50;
+  for (const command of ["throw", "exit", "reject", "exit"]) {
     const { socket } = await client(keep, port);
-    await order(socket, "exit");
+    await order(socket, command);
     await hear(socket);
+    const begin = monotonic();
+    const next = await client(keep, port);
+    expect(monotonic() - begin).toBeGreaterThan(pause / 2); // the thread may have been dead for a while when its client heard
+    next.socket.close();
+    pause *= 2;
   }
   const { socket, thread } = await client(keep, port);
-  expect(server.threads).toMatchObject([{ id: thread, active: 1, served: 4, restarts: 4 }]);
+  await until("those before it to be gone", () => server.active === 1);
+  expect(server.threads).toMatchObject([{ id: thread, served: 8, restarts: 4 }]);
   await order(socket, "something");
   expect(await line(socket)).toBe("did something");
-  expect(crashes).toHaveLength(4);
+  expect(crashes.map(({ error }) => (error as Error).message)).toEqual([
+    "thrown where nobody catches it",
+    "a thread ended by itself, with status 3",
+    "rejected where nobody looks",
+    "a thread ended by itself, with status 3",
+  ]);
 });
 
 test("where no descriptor is left for another thread, it is tried again until there is", async () => {
