@@ -27,7 +27,7 @@ export class ServerThread {
   readonly #fd: number;
   readonly #counts = Counts.shared();
   #worker: Worker | null = null;
-  #state: "starting" | "up" | "done" | "terminated" = "starting";
+  #state: "starting" | "up" | "done" | "terminated" | "down" = "down";
   #error: unknown;
   #startedAt = 0;
   #pause = 0;
@@ -64,14 +64,14 @@ export class ServerThread {
 
   /** It has begun, and does not serve yet. */
   get isStarting(): boolean {
-    return this.isRunning && this.#state === "starting";
+    return this.#state === "starting";
   }
 
   #start(): void {
-    this.#state = "starting";
-    this.#error = undefined;
     this.#startedAt = monotonic();
     makeSureOfRoom(this.#fd);
+    this.#state = "starting";
+    this.#error = undefined;
     const worker = new Worker(new URL("./thread-entry.ts", import.meta.url), { workerData: this.#job });
     releaseOnExit(worker); // before our own listener: its clients see an end first
     this.#worker = worker;
@@ -95,9 +95,11 @@ export class ServerThread {
   }
 
   #exited(status: number): void {
+    const wasToEnd = this.#state === "done" || this.#state === "terminated";
     this.#worker = null;
+    this.#state = "down";
     this.#counts.endAll();
-    if (this.#state === "done" || this.#state === "terminated") this.#owner.hasEnded(this);
+    if (wasToEnd) this.#owner.hasEnded(this);
     else this.#owner.hasCrashed(this, this.#error ?? new Error(`a thread ended by itself, with status ${status}`));
   }
 

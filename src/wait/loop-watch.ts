@@ -7,6 +7,7 @@ import { close, fcntl } from "../../ffi/fd.ts";
 import { Pipe } from "../../ffi/pipe.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { isShortage } from "../errors.ts";
+import { closeOwned, own } from "../shared/ledger.ts";
 import type { Loop } from "./loop.ts";
 import { READABLE } from "./readiness.ts";
 import { EpollSelector } from "./selector-epoll.ts";
@@ -83,7 +84,21 @@ export class LoopWatch implements Loop {
 
 /** Whether Bun does as described. */
 export async function watchWorks(): Promise<boolean> {
-  using bell = new Pipe(); // an eventfd may be refused, in a sandbox, which says nothing about the way
+  const bell = new Pipe(); // an eventfd may be refused, in a sandbox, which says nothing about the way
+  own(bell.readFd); // this thread may be terminated before the answer is there
+  own(bell.writeFd);
+  try {
+    return await isHeard(bell);
+  } catch (error) {
+    if (isShortage(error)) throw error; // neither does this
+    return false;
+  } finally {
+    closeOwned(bell.readFd);
+    closeOwned(bell.writeFd);
+  }
+}
+
+async function isHeard(bell: Pipe): Promise<boolean> {
   const selector = new EpollSelector();
   let woken = false;
   const loop = new LoopWatch(selector.fd, () => {
@@ -95,9 +110,6 @@ export async function watchWorks(): Promise<boolean> {
     bell.write(new Uint8Array(1));
     for (let turn = 0; turn < TRIAL_TURNS && !woken; turn++) await new Promise((resolve) => setImmediate(resolve));
     return woken;
-  } catch (error) {
-    if (isShortage(error)) throw error; // neither does this
-    return false;
   } finally {
     loop.close();
     selector.close();

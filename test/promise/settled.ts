@@ -25,7 +25,8 @@ export async function warmUp(): Promise<void> {
   await queue.receive(); // heard by the helper, once there is one: so it is up
 }
 
-const TRIES = 10;
+/** Milliseconds for Bun to close what it closes late. */
+const PATIENCE = 3000;
 
 /** What is open with this thread's loop at rest: while Bun watches for it, there is a duplicate of its descriptor. */
 export async function restingTable(): Promise<Table> {
@@ -41,10 +42,11 @@ export async function restingTable(): Promise<Table> {
 
 /** What is open that was not before, and the other way round, the loop at rest. What is left is left however often one looks. */
 export async function changesAtRest(before: Table): Promise<{ opened: Table; closed: Table }> {
-  for (let time = 1; ; time++) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
     await warmUp();
     const result = changes(before, await quietTable());
-    if (time === TRIES || Bun.deepEquals(result, NONE)) return result;
+    if (Date.now() > end || Bun.deepEquals(result, NONE)) return result;
   }
 }
 

@@ -9,7 +9,7 @@ import { changesAtRest, restingTable } from "../promise/settled.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
 import { until } from "../thread.ts";
 import { needs, Program } from "../tool.ts";
-import { dial, gate, hear, hostname, LIMIT, rejection } from "./clients.ts";
+import { dial, gate, hear, hostname, rejection } from "./clients.ts";
 import { client, clientsInEachThread, commandServer, handlers, order } from "./threads.ts";
 
 const keep = keeper();
@@ -87,7 +87,7 @@ test("a client that is queued when the server is told to stop is served, though 
   process.env.LATE_FLAG = flag;
   const server = keep(serveThreads(handlers("late"), { listen: { hostname }, threads: 2 }));
   const queued = keep(await dial((server.address as { port: number }).port));
-  const result = server.shutdown({ grace: LIMIT });
+  const result = server.shutdown({ grace: null });
   writeFileSync(flag, "");
   expect(await hear(queued)).toEqual({ text: "at last", end: "end" });
   expect(await result).toEqual({ completed: 1, forced: 0 });
@@ -100,7 +100,7 @@ test("and so is one that is queued while the only thread is being replaced", asy
   await order(socket, "exit");
   await until("it to have crashed", () => crashes.length === 1);
   const queued = keep(await dial(port));
-  const result = server.shutdown({ grace: LIMIT });
+  const result = server.shutdown({ grace: null });
   expect((await hear(queued)).text).toMatch(/^\d+\n$/);
   expect(await result).toEqual({ completed: 1, forced: 0 });
   expect(server.threads).toMatchObject([{ restarts: 1 }]);
@@ -110,7 +110,7 @@ test("one that is about to be replaced is not, if others are there to take what 
   const shutdown = gate<Promise<ShutdownResult>>();
   const { server, port } = commandServer(keep, 2, {
     // A microtask: the pause has begun, and its timer has not fired.
-    onCrash: () => queueMicrotask(() => shutdown.resolve(server.shutdown({ grace: LIMIT }))),
+    onCrash: () => queueMicrotask(() => shutdown.resolve(server.shutdown({ grace: null }))),
   });
   const [first, second] = [...(await clientsInEachThread(keep, server, port)).values()];
   await order(first!, "exit");
@@ -125,7 +125,7 @@ test("a thread that crashes during a shutdown is reported, and not replaced", as
   const [first, second] = [...(await clientsInEachThread(keep, server, port))].map(([id, socket]) => ({ id, socket }));
   await order(first!.socket, "throw-when-told");
   await order(second!.socket, "slow");
-  const result = server.shutdown({ grace: LIMIT });
+  const result = server.shutdown({ grace: null });
   await first!.socket.write("now");
   expect(await hear(first!.socket)).toMatchObject({ text: "" });
   await until("it to be reported", () => crashes.length === 1);
@@ -149,7 +149,7 @@ needs("python3")(
       const server = keep(serveThreads(handlers("answer"), { listen: { hostname, port }, threads: 4 }));
       const sum = () => server.threads.reduce((all, thread) => all + thread.served, 0);
       await until("every thread to be busy", () => server.threads.every((thread) => thread.served >= 5));
-      expect((await server.shutdown({ grace: LIMIT })).forced).toBe(0);
+      expect((await server.shutdown({ grace: null })).forced).toBe(0);
       served += sum();
     }
     clients.kill("SIGTERM");
