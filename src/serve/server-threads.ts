@@ -178,8 +178,8 @@ export class ThreadedServer implements Disposable, AsyncDisposable {
   }
 
   #hasCrashed(thread: ServerThread, error: unknown): void {
-    if (this.#hasBegun) this.#report(error, statusOf(thread));
-    else if (!this.#isStopping) {
+    if (this.#hasBegun || this.#isStopping) this.#report(error, statusOf(thread));
+    else {
       this.#failure = { error };
       this.close();
     }

@@ -9,7 +9,7 @@ import { changesAtRest, restingTable } from "../promise/settled.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
 import { until } from "../thread.ts";
 import { needs, Program } from "../tool.ts";
-import { dial, gate, hear, hostname, rejection } from "./clients.ts";
+import { dial, gate, hear, hostname, readText, rejection } from "./clients.ts";
 import { client, clientsInEachThread, commandServer, handlers, order } from "./threads.ts";
 
 const keep = keeper();
@@ -52,6 +52,18 @@ test("what is active when the grace has passed is reset, and a thread that canno
   expect(await result).toEqual({ completed: 1, forced: 2 });
   expect(crashes).toEqual([]);
   expect(await changesAtRest(before)).toEqual(NONE);
+});
+
+test("of two shutdowns the earlier grace holds, also for a thread that cannot hear of it", async () => {
+  const { server, port } = commandServer(keep, 1);
+  const { socket } = await client(keep, port);
+  await order(socket, "block-for-ever");
+  const results = [server.shutdown({ grace: 50 }), server.shutdown({ grace: null })];
+  await hear(socket);
+  expect(await Promise.all(results)).toEqual([
+    { completed: 0, forced: 1 },
+    { completed: 0, forced: 1 },
+  ]);
 });
 
 test("close resets all at once; a shutdown that was under way is over, and so is a second close", async () => {
@@ -106,6 +118,26 @@ test("and so is one that is queued while the only thread is being replaced", asy
   expect(server.threads).toMatchObject([{ restarts: 1 }]);
 });
 
+test("a thread that fails while it starts does not hold up the others' end", async () => {
+  const flag = join(keep(temporaryDirectory()).path, "flag");
+  process.env.LATE_FLAG = flag;
+  const crashes: unknown[] = [];
+  const server = keep(
+    serveThreads(handlers("second-fails"), {
+      listen: { hostname },
+      threads: 2,
+      onCrash: (error) => crashes.push((error as Error).message),
+    }),
+  );
+  const socket = keep(await dial((server.address as { port: number }).port));
+  await readText(socket);
+  const result = server.shutdown({ grace: null });
+  writeFileSync(flag, "");
+  expect(await hear(socket)).toEqual({ text: "", end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+  expect(crashes).toEqual(["the second one fails"]);
+});
+
 test("one that is about to be replaced is not, if others are there to take what is queued", async () => {
   const shutdown = gate<Promise<ShutdownResult>>();
   const { server, port } = commandServer(keep, 2, {
@@ -158,6 +190,17 @@ needs("python3")(
     expect(counts.answered).toBeLessThanOrEqual(served); // one that had given up before it was accepted is served, too
   },
 );
+
+test("a finished server listens to no signals", async () => {
+  const count = () => process.listenerCount("SIGINT") + process.listenerCount("SIGTERM");
+  const before = count();
+  const { server } = commandServer(keep, 1);
+  expect(server.shutdownOn()).toBe(server);
+  expect(count()).toBe(before + 2);
+  server.close();
+  await server.finished;
+  expect(count()).toBe(before);
+});
 
 for (const [signals, end] of [
   [1, "end"],
