@@ -98,6 +98,19 @@ test("what others rely on by its handle alone is not collected: a listener, and 
   );
 });
 
+test("a source is kept by a signal that may abort, and by no other, nor by one of an object that was disposed", async () => {
+  // Only what is said: with the signal the promise side begins, which has descriptors of its own.
+  const said = async (whats: string[], expected: number) =>
+    (await drop(whats, expected)).map(({ what, warnings }) => [what, ...warnings]);
+  expect(await said(["a source whose signal was handed out"], 0)).toEqual([["a source whose signal was handed out"]]);
+  const whats = [
+    "a source whose signal has aborted",
+    "a source whose signal was handed out aborted",
+    "a source whose signal was handed out by another object, which was disposed",
+  ];
+  expect(await said(whats, 1)).toEqual(whats.map((what) => [what, source]));
+});
+
 for (const how of ["ends at once", "collects first"]) {
   test(`a script that leaves everything open and ${how} stays quiet`, async () => {
     await using program = Program.script("ends-at-once.ts", [how]);

@@ -37,6 +37,8 @@ export interface DoorbellWatcher {
 export interface Follower {
   /** Aborts when the present round is over. `holder`, which hands it out, is not collected before that. */
   signal(holder: object): AbortSignal;
+  /** `holder` was disposed, and need not stay for the signal. */
+  unhold(holder: object): void;
   /** A round of the source may be over, by what this thread did. */
   ended(): void;
   /** The source has a doorbell now. */

@@ -178,7 +178,7 @@ export class CancelSource implements Disposable {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#unkeep();
-    letGo(this);
+    this.#core.follower?.unhold(this);
     if (this.#reference === undefined) this.#core.release();
     else this.#reference.drop();
   }

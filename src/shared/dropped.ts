@@ -31,8 +31,8 @@ export function closedInTime(dropped: Dropped): void {
   registry.unregister(dropped);
 }
 
-/** Why something outside the heap depends on an object: it is `ref`ed, its handle is about, or its signal is. */
-type Reason = "ref" | "handle" | "signal";
+/** Why something outside the heap depends on an object: it is `ref`ed, or its handle is about. */
+type Reason = "ref" | "handle";
 const kept = new Map<object, Set<Reason>>();
 
 /** Not collected, until `letGo` for the same reason. */

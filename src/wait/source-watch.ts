@@ -6,7 +6,6 @@
  */
 import { type CancelCore, type Follower, setFollow } from "../cancel/core.ts";
 import { SystemError } from "../errors.ts";
-import { keep, letGo } from "../shared/dropped.ts";
 import type { Timed } from "./deadline-heap.ts";
 import { type Blind, type Ready, type Registration, reactor } from "./reactor.ts";
 import { READABLE } from "./readiness.ts";
@@ -22,8 +21,6 @@ interface Waiting {
 interface RoundSignal {
   readonly round: number;
   readonly controller: AbortController;
-  /** The object that handed it out, which must not be collected before the signal has aborted. */
-  readonly holder: object;
 }
 
 export class SourceWatch implements Ready, Blind, Timed, Follower {
@@ -33,6 +30,11 @@ export class SourceWatch implements Ready, Blind, Timed, Follower {
   readonly #dependents = new Set<SourceWatch>();
   #doorbell: Registration | null = null;
   #signal: RoundSignal | null = null;
+  /**
+   * The objects that handed it out: none of them is to be collected before the signal has aborted, unless it is disposed.
+   * Whatever can still end the source leads here: what is shared, a parent, a deadline.
+   */
+  readonly #holders = new Set<object>();
   /** The signal is out, and has not aborted. */
   #signalRuns = false;
   dueAt = NEVER;
@@ -63,21 +65,25 @@ export class SourceWatch implements Ready, Blind, Timed, Follower {
     while (this.#signal?.round !== this.#core.round) {
       if (this.#signalRuns)
         this.#endSignal(); // runs code of users, which may ask for the next one itself
-      else this.#openSignal(this.#core.round, holder);
+      else this.#openSignal(this.#core.round);
     }
+    if (this.#signalRuns) this.#holders.add(holder); // each of them: the others may be disposed first
     return this.#signal!.controller.signal;
   }
 
-  #openSignal(round: number, holder: object): void {
+  unhold(holder: object): void {
+    this.#holders.delete(holder);
+  }
+
+  #openSignal(round: number): void {
     const controller = new AbortController();
     const idle = this.#isIdle;
-    this.#signal = { round, controller, holder };
+    this.#signal = { round, controller };
     if (this.#core.now(round) !== null) {
       controller.abort(this.#core.reason(round));
       return;
     }
     this.#signalRuns = true;
-    keep(holder, "signal");
     reactor().enter(false);
     reactor().setDeadline(this, this.#core.deadline);
     if (idle) this.#follow();
@@ -99,7 +105,7 @@ export class SourceWatch implements Ready, Blind, Timed, Follower {
   #retireSignal(): void {
     if (!this.#signalRuns) return;
     this.#signalRuns = false;
-    letGo(this.#signal!.holder, "signal");
+    this.#holders.clear();
     reactor().setDeadline(this, NEVER);
     reactor().leave(false);
     if (this.#isIdle) this.#unfollow();

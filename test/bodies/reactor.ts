@@ -69,12 +69,18 @@ export function cancelWithAnObject({ say }: Context, handle: CancelHandle): void
 export const SEEN = 3;
 export const GONE = 4;
 
-/** Keeps only a listener of the signal of a source that it drops, collects, and says what the listener hears. */
-export async function cancelsAfterCollection({ say, flags }: Context): Promise<void> {
+/**
+ * Keeps only a listener of the signal of a source that it drops, collects, and says what the listener hears. `disposed`:
+ * objects of the same source that handed the signal out before the one that is dropped, and were disposed.
+ */
+export async function cancelsAfterCollection({ say, flags }: Context, disposed: number): Promise<void> {
   const heard = new Promise((resolve) => {
     parentPort!.once("message", (handle: CancelHandle) => {
+      const others = Array.from({ length: disposed }, () => CancelSource.from(handle));
+      for (const other of others) void other.signal;
       const source = CancelSource.from(handle);
       const { signal } = source;
+      for (const other of others) other.dispose();
       signal.addEventListener("abort", () => resolve(signal.reason));
       say("has it");
     });

@@ -36,6 +36,28 @@ const drops: Record<string, () => unknown> = {
     const again = CancelSource.from(source.handle);
     void again.cancelled;
   },
+  "a source whose signal was handed out": () => {
+    const source = new CancelSource();
+    void source.handle;
+    void source.signal;
+  },
+  "a source whose signal has aborted": () => {
+    const source = new CancelSource();
+    void source.handle;
+    void source.signal;
+    source.cancel();
+  },
+  "a source whose signal was handed out aborted": () => {
+    const source = new CancelSource();
+    void source.handle;
+    source.cancel();
+    void source.signal;
+  },
+  "a source whose signal was handed out by another object, which was disposed": () => {
+    const source = new CancelSource();
+    using other = CancelSource.from(source.handle);
+    void other.signal;
+  },
   "a source that never had a handle": () => void new CancelSource().child(),
   "a source with a timeout, without a handle": () => void CancelSource.timeout(60_000).child(),
   "what was closed": () => {

@@ -4,7 +4,7 @@ import { CancelSource, ClosedError, TimeoutError } from "../../src/index.ts";
 import { CANCEL, CANCELLED, type CancelJob, GONE, SEEN, type SignalReport } from "../bodies/reactor.ts";
 import { reach } from "../gates.ts";
 import { keeper, pair } from "../setup.ts";
-import { Thread, thrown } from "../thread.ts";
+import { Thread, thrown, until } from "../thread.ts";
 
 const keep = keeper();
 
@@ -228,16 +228,41 @@ test("operations of the same source end before its signal's listeners run, which
   expect(order).toEqual(["nobody reads", "the next round"]);
 });
 
-test("it is not collected while it is out, though its source is dropped: another thread's cancel arrives", async () => {
-  const thread = await Thread.start("reactor", "cancelsAfterCollection");
-  expect(await thread.next<string>()).toBe("up");
+for (const [disposed, which] of [
+  [0, "its only object is"],
+  [1, "another object of it was disposed, and this one is"],
+  [3, "all objects of it but one were disposed, and this one is"],
+] as const) {
+  test(`a source whose signal is out is not collected, though ${which} dropped: another thread's cancel arrives`, async () => {
+    const thread = await Thread.start("reactor", "cancelsAfterCollection", disposed);
+    expect(await thread.next<string>()).toBe("up");
+    const source = keep(new CancelSource());
+    thread.worker.postMessage(source.handle);
+    expect(await thread.next<string>()).toBe("has it");
+    reach(thread.flags, SEEN);
+    expect(await thread.next<string>()).toBe("collected");
+    source.cancel("still there");
+    expect(await thread.next<string>()).toBe("still there");
+    reach(thread.flags, GONE);
+    await thread.join();
+  });
+}
+
+test("objects of a source that handed it out and were disposed are collected, while another one lives on", async () => {
   const source = keep(new CancelSource());
-  thread.worker.postMessage(source.handle);
-  expect(await thread.next<string>()).toBe("has it");
-  reach(thread.flags, SEEN);
-  expect(await thread.next<string>()).toBe("collected");
-  source.cancel("still there");
-  expect(await thread.next<string>()).toBe("still there");
-  reach(thread.flags, GONE);
-  await thread.join();
+  const { handle, signal } = source;
+  const COUNT = 100;
+  const disposed = Array.from({ length: COUNT }, () => {
+    using other = CancelSource.from(handle);
+    expect(other.signal).toBe(signal);
+    return new WeakRef(other);
+  });
+  // The stack may still refer to one or the other.
+  await until("the disposed objects to be collected", () => {
+    Bun.gc(true);
+    return disposed.filter((one) => one.deref() === undefined).length > COUNT / 2;
+  });
+  expect(signal.aborted).toBe(false);
+  source.cancel("at last");
+  expect(signal.reason).toBe("at last");
 });
