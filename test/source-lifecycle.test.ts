@@ -121,3 +121,21 @@ test("a thread that is terminated while it holds a source leaves it working for 
   source.dispose();
   await until("its descriptors to be gone", () => Object.keys(changes(before).opened).length === 0);
 });
+
+test("a source with a far timeout whose handle was taken is collected once it was disposed, cancelled before or not: no timer stays", async () => {
+  const COUNT = 100;
+  const over = Array.from({ length: COUNT }, (_, i) => {
+    const source = CancelSource.timeout(3_600_000);
+    const child = source.child();
+    void child.handle;
+    if (i % 2 === 0) child.cancel();
+    child.dispose();
+    source.dispose();
+    return new WeakRef(child);
+  });
+  // The stack may still refer to one or the other.
+  await until("the disposed sources to be collected", () => {
+    Bun.gc(true);
+    return over.filter((one) => one.deref() === undefined).length > COUNT * 0.8;
+  });
+});

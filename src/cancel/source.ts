@@ -9,6 +9,9 @@ import { CancelToken, sourceOf, tokenOf } from "./token.ts";
 /** What a source can be cancelled by. */
 export type Parent = CancelSource | CancelToken | AbortSignal;
 
+/** The longest `setTimeout`: a longer one fires at once. */
+const LONGEST_TIMER = 0x7fff_ffff;
+
 let coreOfSource: (source: CancelSource) => CancelCore;
 /** A child may make its parent's doorbell, behind the back of the object that has to close it. */
 let guardParent: (source: CancelSource) => void;
@@ -31,6 +34,7 @@ export class CancelSource implements Disposable {
   #token: CancelToken | undefined;
   #reference: Reference | undefined;
   #onEnd: (() => void) | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** With a parent, it is cancelled with it, in whichever thread each lives, and never the other way round. */
   constructor(options?: { parent?: Parent | undefined }) {
@@ -107,11 +111,20 @@ export class CancelSource implements Disposable {
     keep(this, "handle");
     this.#onEnd = () => this.#unkeep();
     for (const ancestor of core.line) ancestor.observe(this.#onEnd);
-    atDeadline(core, this.#onEnd);
+    this.#unkeepAtDeadline(core);
+  }
+
+  /** Once the core's line has timed out, if it does. Keeps no process alive. */
+  #unkeepAtDeadline(core: CancelCore): void {
+    const left = core.deadline - monotonic();
+    if (left === Number.POSITIVE_INFINITY) return;
+    if (left <= 0) this.#unkeep();
+    else this.#timer = setTimeout(() => this.#unkeepAtDeadline(core), Math.min(left + 1, LONGEST_TIMER)).unref();
   }
 
   #unkeep(): void {
     letGo(this, "handle");
+    clearTimeout(this.#timer);
     if (this.#onEnd === undefined) return;
     for (const ancestor of this.#core.line) ancestor.unobserve(this.#onEnd);
     this.#onEnd = undefined;
@@ -200,17 +213,6 @@ function descend(parents: readonly Parent[], name: string): CancelCore {
   } finally {
     for (const parent of cores) parent.release();
   }
-}
-
-/** The longest `setTimeout`: a longer one fires at once. */
-const LONGEST_TIMER = 0x7fff_ffff;
-
-/** Calls `then` once the core's line has timed out, if it does. Keeps no process alive. */
-function atDeadline(core: CancelCore, then: () => void): void {
-  const left = core.deadline - monotonic();
-  if (left === Number.POSITIVE_INFINITY) return;
-  if (left <= 0) then();
-  else setTimeout(atDeadline, Math.min(left + 1, LONGEST_TIMER), core, then).unref();
 }
 
 /** What one `CancelSource` object has of its core: one of the references that keep it. */
