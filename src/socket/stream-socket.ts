@@ -150,14 +150,17 @@ export abstract class StreamSocket
   }
 
   /**
-   * What the peer sends, as a web stream that reads only when it is asked to. Cancelling it is `closeRead`. Once this and
-   * `writable` have both ended, the socket is closed.
+   * What the peer sends, as a web stream that reads only when it is asked to. Cancelling it is `closeRead`. When it fails,
+   * writing goes on. Once this and `writable` are both over, however they ended, the socket is closed.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#streams.readable;
   }
 
-  /** Writing as a web stream: `close` of it is `closeWrite`, and `abort` is `resetAndDestroy`, as the peer must not take a part for the whole. */
+  /**
+   * Writing as a web stream: `close` of it is `closeWrite`, and `abort` is `resetAndDestroy`, as the peer must not take a
+   * part for the whole. When a write fails, reading goes on, and the end of that is `resetAndDestroy`.
+   */
   get writable(): WritableStream<Uint8Array> {
     return this.#streams.writable;
   }

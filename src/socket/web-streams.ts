@@ -6,7 +6,10 @@ export class WebStreams {
   readonly readable: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly writable: WritableStream<Uint8Array>;
   readonly #socket: StreamSocket;
-  #ended = 0;
+  #readableIsOver = false;
+  #writableIsOver = false;
+  /** What was written is not all of it. */
+  #isCutOff = false;
 
   constructor(socket: StreamSocket) {
     this.#socket = socket;
@@ -15,16 +18,23 @@ export class WebStreams {
     this.readable = new ReadableStream<Uint8Array<ArrayBuffer>>(
       {
         pull: async (controller) => {
-          const { done, value } = await chunks.next();
-          if (value !== undefined) controller.enqueue(value);
-          if (!done) return;
-          controller.close();
-          this.#end();
+          let over = true;
+          try {
+            const { done, value } = await chunks.next();
+            if (value !== undefined) controller.enqueue(value);
+            if (done) controller.close();
+            else over = false;
+          } finally {
+            if (over) this.#readableEnds();
+          }
         },
         cancel: async () => {
-          await chunks.return();
-          if (!socket.closed) socket.closeRead();
-          this.#end();
+          try {
+            await chunks.return();
+            if (!socket.closed) socket.closeRead();
+          } finally {
+            this.#readableEnds();
+          }
         },
       },
       { highWaterMark: 0 },
@@ -33,18 +43,39 @@ export class WebStreams {
       write: async (chunk, controller) => {
         // So that `abort` ends a write that waits. bun-types leave the member out.
         const { signal } = controller as unknown as { signal: AbortSignal };
-        await socket.write(chunk, { signal });
+        try {
+          await socket.write(chunk, { signal });
+        } catch (error) {
+          this.#isCutOff = true;
+          this.#writableEnds();
+          throw error;
+        }
       },
       close: () => {
-        if (!socket.closed) socket.closeWrite();
-        this.#end();
+        try {
+          if (!socket.closed) socket.closeWrite();
+        } finally {
+          this.#writableEnds();
+        }
       },
       abort: () => socket.resetAndDestroy(),
     });
   }
 
-  /** One side has ended well. */
+  #readableEnds(): void {
+    if (this.#readableIsOver) return; // a read that `cancel` has ended comes by as well
+    this.#readableIsOver = true;
+    if (this.#writableIsOver) this.#end();
+  }
+
+  #writableEnds(): void {
+    this.#writableIsOver = true;
+    if (this.#readableIsOver) this.#end();
+  }
+
+  /** Both are over, and nobody is left to close the socket. The peer must not take a part for the whole. */
   #end(): void {
-    if (++this.#ended === 2) this.#socket.closeGracefully().catch(() => {});
+    if (this.#isCutOff) this.#socket.resetAndDestroy();
+    else this.#socket.closeGracefully().catch(() => {});
   }
 }
