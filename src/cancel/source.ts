@@ -1,5 +1,6 @@
 import { monotonic } from "../../ffi/clock.ts";
 import { ClosedError } from "../errors.ts";
+import { printAs } from "../print.ts";
 import { closedInTime, closeWhenDropped, type Dropped, keep, letGo } from "../shared/dropped.ts";
 import { toDeadline, type When } from "../when.ts";
 import { coreOfSignal, isAbortSignal } from "./abort-signal.ts";
@@ -53,6 +54,14 @@ export class CancelSource implements Disposable {
   static {
     coreOfSource = (source) => source.#open();
     guardParent = (source) => source.#guard(source.#core);
+    printAs(CancelSource, (source) => {
+      const ending = source.#core.now();
+      return {
+        cancelled: ending !== null,
+        timedOut: ending === "timed out" || undefined,
+        disposed: source.#disposed || undefined,
+      };
+    });
   }
 
   /**

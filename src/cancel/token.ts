@@ -1,3 +1,4 @@
+import { printAs } from "../print.ts";
 import type { CancelSource } from "./source.ts";
 
 /** Makes the token of a source. */
@@ -17,6 +18,7 @@ export class CancelToken {
   static {
     tokenOf = (source) => new CancelToken(source);
     sourceOf = (token) => token.#source;
+    printAs(CancelToken, ({ cancelled }) => ({ cancelled }));
   }
 
   /** True from the cancel on, until the source's `reset`. */

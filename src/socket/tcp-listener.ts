@@ -1,5 +1,6 @@
 import type { InetAddress, Sockaddr } from "../../ffi/sockaddr.ts";
 import { getsockname } from "../../ffi/socket.ts";
+import { printAddress, printAs } from "../print.ts";
 import { TcpCore } from "./core.ts";
 import { ListenerCore, StreamListener } from "./listener.ts";
 import { type ListenerHandle, ListeningFd, TCP_LISTENER } from "./listening-fd.ts";
@@ -22,6 +23,14 @@ export class TcpListener extends StreamListener<TcpSocket> {
     const core = new ListenerCore(listening, TCP_LISTENER.name, wrap);
     super(core);
     this.#core = core;
+  }
+
+  static {
+    printAs(TcpListener, (listener) => ({
+      fd: listener.fd,
+      address: printAddress(listener, listener.#address, getsockname),
+      closed: listener.closed,
+    }));
   }
 
   /** @internal */

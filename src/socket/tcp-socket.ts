@@ -3,6 +3,7 @@ import type { InetAddress } from "../../ffi/sockaddr.ts";
 import { getpeername, getsockname, setsockopt } from "../../ffi/socket.ts";
 import { ClosedError } from "../errors.ts";
 import { checkBoolean, checkCount, checkKeys } from "../options.ts";
+import { printAddress, printAs } from "../print.ts";
 import { closeWhenDropped } from "../shared/dropped.ts";
 import { TcpCore } from "./core.ts";
 import { adoptDetached, type SocketHandle } from "./socket-handle.ts";
@@ -27,6 +28,15 @@ export class TcpSocket extends StreamSocket {
   private constructor(core: TcpCore) {
     super(core);
     this.#core = core;
+  }
+
+  static {
+    printAs(TcpSocket, (socket) => ({
+      fd: socket.fd,
+      localAddress: printAddress(socket, socket.#core.localAddress, getsockname),
+      remoteAddress: printAddress(socket, socket.#core.remoteAddress, getpeername),
+      closed: socket.closed,
+    }));
   }
 
   /** @internal */

@@ -1,5 +1,6 @@
 import type { UnixAddress } from "../../ffi/sockaddr.ts";
 import { getsockname } from "../../ffi/socket.ts";
+import { printAddress, printAs } from "../print.ts";
 import { StreamCore } from "./core.ts";
 import { ListenerCore, StreamListener } from "./listener.ts";
 import { type ListenerHandle, ListeningFd, type SocketFile, UNIX_LISTENER } from "./listening-fd.ts";
@@ -20,6 +21,14 @@ export class UnixListener extends StreamListener<UnixSocket> {
     const core = new ListenerCore(listening, UNIX_LISTENER.name, wrap);
     super(core);
     this.#core = core;
+  }
+
+  static {
+    printAs(UnixListener, (listener) => ({
+      fd: listener.fd,
+      address: printAddress(listener, listener.#address, getsockname),
+      closed: listener.closed,
+    }));
   }
 
   /** @internal */

@@ -1,5 +1,6 @@
 import type { UnixAddress } from "../../ffi/sockaddr.ts";
 import { getpeername, getsockname } from "../../ffi/socket.ts";
+import { printAddress, printAs } from "../print.ts";
 import { closeWhenDropped } from "../shared/dropped.ts";
 import { StreamCore } from "./core.ts";
 import { adoptDetached, type SocketHandle } from "./socket-handle.ts";
@@ -15,6 +16,15 @@ export class UnixSocket extends StreamSocket {
   private constructor(core: StreamCore) {
     super(core);
     this.#core = core;
+  }
+
+  static {
+    printAs(UnixSocket, (socket) => ({
+      fd: socket.fd,
+      localAddress: printAddress(socket, undefined, getsockname),
+      remoteAddress: printAddress(socket, undefined, getpeername),
+      closed: socket.closed,
+    }));
   }
 
   /** @internal */
