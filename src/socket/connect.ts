@@ -109,6 +109,8 @@ function dialLater<S>(dial: Dial<S>, options: OperationOptions, family: 0 | 4 | 
     dialing.go();
   } else {
     dialing.reschedule(); // the deadline is that of the lookup, too
+    dialing.check(); // a pipe that was only just put up may have missed the ring
+    if (dialing.settled) return dialing.promise;
     new Promise<InetAddress[]>((resolve) => resolve(lookup(hostname, { family, signal: abandoned.signal })))
       .then((found) => {
         dial.found(lookup === lookUp ? found : checkAddresses(hostname, found));
