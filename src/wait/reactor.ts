@@ -67,7 +67,8 @@ export class Reactor {
   /** Whether a turn is coming anyway. */
   #scheduled = false;
   #chained = 0;
-  #deferred: { owner: Ready; readiness: number }[] = [];
+  /** Each once, or whoever puts off its work and is told by the kernel as well would get more and more turns. */
+  #deferred = new Map<Ready, number>();
   readonly #blind = new Set<Blind>();
   #complained = false;
   #retry: ReturnType<typeof setTimeout> | undefined;
@@ -135,7 +136,7 @@ export class Reactor {
 
   /** Tells `owner` in the next turn, after what the kernel has to say. */
   defer(owner: Ready, readiness: number): void {
-    this.#deferred.push({ owner, readiness });
+    this.#deferred.set(owner, readiness | (this.#deferred.get(owner) ?? 0));
     this.#schedule();
   }
 
@@ -193,10 +194,10 @@ export class Reactor {
     this.#scheduled = false;
     this.turn++;
     const count = this.#look();
-    if (this.#deferred.length > 0) {
+    if (this.#deferred.size > 0) {
       const deferred = this.#deferred;
-      this.#deferred = [];
-      for (const { owner, readiness } of deferred) owner.ready(readiness);
+      this.#deferred = new Map();
+      for (const [owner, readiness] of deferred) owner.ready(readiness);
     }
     this.#next(count);
   }
