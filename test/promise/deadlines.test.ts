@@ -2,8 +2,10 @@
 import { expect, test } from "bun:test";
 import { monotonic } from "../../ffi/index.ts";
 import { connect, TimeoutError, type When } from "../../src/index.ts";
+import type { FarReport } from "../bodies/far-deadlines.ts";
 import { around } from "../hooks.ts";
 import { blackHole, keeper, pair } from "../setup.ts";
+import { Thread } from "../thread.ts";
 
 const keep = keeper();
 const into = new Uint8Array(64);
@@ -235,4 +237,12 @@ test("a deadline that is moved 10,000 times while a read is pending costs a syst
   expect(calls).toBe(10);
   server.writeSync("x");
   expect(await read).toBe(1);
+});
+
+test("deadlines further away than the longest timer there is end nothing early, and nobody looks at the clock all the while", async () => {
+  const thread = await Thread.start("far-deadlines", "waitFarAway", 300);
+  const { early, looks } = await thread.next<FarReport>();
+  await thread.join();
+  expect(early).toEqual([]);
+  expect(looks).toBeLessThan(60); // one that went off after a millisecond, each time, would have been set again 300 times
 });
