@@ -4,6 +4,7 @@
  */
 declare global {
   interface AbortSignal {}
+  interface URL {}
   // biome-ignore lint/suspicious/noExplicitAny: see above
   interface ReadableStream<R = any> {}
   // biome-ignore lint/suspicious/noExplicitAny: see above

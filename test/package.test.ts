@@ -118,8 +118,8 @@ packageTest("nothing that a declaration leads to needs bun:ffi, or any other pac
 /** A program of a user's. Its lib has no console, so it says itself what it takes of it. */
 const consumer = `
 import {
-  CancelledError, CancelSource, connectSync, type InetAddress, listen, SystemError, type TcpListener, type TcpSocket,
-  TimeoutError, type WaitOptions, type When,
+  CancelledError, CancelSource, connectSync, type InetAddress, listen, serveThreads, SystemError, type TcpListener,
+  type TcpSocket, TimeoutError, type UnixAddress, type WaitOptions, type When,
 } from "cancelfd";
 import { Epoll, EPOLLIN, EventFd, type InetAddress as Address, SystemError as Refusal } from "cancelfd/ffi";
 declare const console: { log(text: string): void };
@@ -142,6 +142,12 @@ for (let count: number; (count = server.readSync(buffer, options)) > 0; ) {
   text += String.fromCharCode(...buffer.subarray(0, count));
 }
 console.log(text);
+
+const start = (module: Parameters<typeof serveThreads>[0]): [InetAddress, UnixAddress] => [
+  serveThreads(module, { listen: { port: 0 } }).address,
+  serveThreads(module, { listen: { path: "/run/never-called" } }).address,
+];
+console.log(typeof start);
 
 const source = new CancelSource();
 using child: CancelSource = source.child();
@@ -205,7 +211,7 @@ packageTest("the consumer runs with Bun", async () => {
   const { app } = await packed();
   writeFileSync(join(app, "consumer.ts"), consumer);
   expect(await run(app, process.execPath, "consumer.ts")).toBe(
-    "hello world\ncancelled: enough\ndeadline passed\n3 rings\n",
+    "hello world\nfunction\ncancelled: enough\ndeadline passed\n3 rings\n",
   );
 });
 

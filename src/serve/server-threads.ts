@@ -5,7 +5,7 @@ import type { InetAddress, UnixAddress } from "../../ffi/sockaddr.ts";
 import { CancelSource } from "../cancel/source.ts";
 import { checkCount, checkKeys } from "../options.ts";
 import { SLOTS } from "../shared/holds.ts";
-import { type ListenOptions, listen } from "../socket/listen.ts";
+import { type InetListenOptions, type ListenOptions, listen, type UnixListenOptions } from "../socket/listen.ts";
 import type { TcpListener } from "../socket/tcp-listener.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import { reactor } from "../wait/reactor.ts";
@@ -31,9 +31,9 @@ export interface ThreadStatus {
   readonly restarts: number;
 }
 
-export interface ServeThreadsOptions {
+export interface ServeThreadsOptions<L extends ListenOptions = ListenOptions> {
   /** What all threads listen at: the options of `listen`. */
-  listen: ListenOptions;
+  listen: L;
   /** How many. Default: as many as there are cores (`os.availableParallelism()`). */
   threads?: number | undefined;
   /** How many connections each thread serves at once. Default: as many as come. */
@@ -68,6 +68,9 @@ export interface ServeThreadsOptions {
  * export default echo;
  * ```
  */
+export function serveThreads(module: URL, options: ServeThreadsOptions<InetListenOptions>): ThreadedServer<InetAddress>;
+export function serveThreads(module: URL, options: ServeThreadsOptions<UnixListenOptions>): ThreadedServer<UnixAddress>;
+export function serveThreads(module: URL, options: ServeThreadsOptions): ThreadedServer;
 export function serveThreads(module: URL, options: ServeThreadsOptions): ThreadedServer {
   if (!(module instanceof URL)) {
     throw new TypeError('serveThreads takes the URL of a module first: new URL("./handler.ts", import.meta.url)');
@@ -86,9 +89,11 @@ export function serveThreads(module: URL, options: ServeThreadsOptions): Threade
 }
 
 /** What `serveThreads` returns: a `Server` whose connections are those of all its threads. */
-export class ThreadedServer implements Disposable, AsyncDisposable {
+export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | UnixAddress>
+  implements Disposable, AsyncDisposable
+{
   /** Where clients reach it. */
-  readonly address: InetAddress | UnixAddress;
+  readonly address: A;
   /** Resolves when every thread has ended after `shutdown` or `close`. Rejected if no thread could begin. */
   readonly finished: Promise<void>;
   /** Never accepts: it is there for the threads that are to come. */
@@ -117,7 +122,7 @@ export class ThreadedServer implements Disposable, AsyncDisposable {
     if (typeof module !== "string") throw new TypeError("ThreadedServer has no public constructor: use serveThreads");
     this.#listener = listener;
     this.#onCrash = onCrash;
-    this.address = listener.address;
+    this.address = listener.address as A;
     this.finished = this.#settled.promise;
     const job = {
       module,

@@ -24,7 +24,7 @@ const server = serveThreads(new URL("../serve/handlers/commands.ts", import.meta
     say("three restarts failed");
   },
 }).shutdownOn("SIGTERM");
-say((server.address as { port: number }).port);
+say(server.address.port);
 
 function takeAll(): void {
   try {

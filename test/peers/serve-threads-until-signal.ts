@@ -6,5 +6,5 @@ const server = serveThreads(new URL("../serve/handlers/commands.ts", import.meta
   threads: 2,
 }).shutdownOn("SIGTERM");
 process.once("SIGTERM", () => console.log("stopping"));
-console.log((server.address as { port: number }).port);
+console.log(server.address.port);
 void server.finished.then(() => console.log("finished"));

@@ -98,7 +98,7 @@ test("a client that is queued when the server is told to stop is served, though 
   const flag = join(keep(temporaryDirectory()).path, "flag");
   process.env.LATE_FLAG = flag;
   const server = keep(serveThreads(handlers("late"), { listen: { hostname }, threads: 2 }));
-  const queued = keep(await dial((server.address as { port: number }).port));
+  const queued = keep(await dial(server.address.port));
   const result = server.shutdown({ grace: null });
   writeFileSync(flag, "");
   expect(await hear(queued)).toEqual({ text: "at last", end: "end" });
@@ -129,7 +129,7 @@ test("a thread that fails while it starts does not hold up the others' end", asy
       onCrash: (error) => crashes.push((error as Error).message),
     }),
   );
-  const socket = keep(await dial((server.address as { port: number }).port));
+  const socket = keep(await dial(server.address.port));
   await readText(socket);
   const result = server.shutdown({ grace: null });
   writeFileSync(flag, "");

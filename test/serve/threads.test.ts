@@ -180,7 +180,7 @@ for (const [what, module, message] of unfit) {
     expect(await server.shutdown()).toEqual({ completed: 0, forced: 0 });
     expect(crashes).toEqual([]);
     expect(await changesAtRest(before)).toEqual(NONE);
-    keep(listen({ hostname, port: (server.address as { port: number }).port }));
+    keep(listen({ hostname, port: server.address.port }));
   });
 }
 
