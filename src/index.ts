@@ -14,16 +14,18 @@ export { type Interest, type Pollable, type PollEvent, Poller, type PollerWaitOp
 export type { PollerHandle } from "./queue/poller-core.ts";
 export type { QueueHandle } from "./queue/queue-memory.ts";
 export { type QueueOptions, WakeQueue } from "./queue/wake-queue.ts";
-export type { Handler, HandlerContext } from "./serve/connection.ts";
+export type { Handler, HandlerContext, OnError } from "./serve/connection.ts";
 export type { ShutdownResult } from "./serve/counts.ts";
 export { type ServeOptions, Server, serve } from "./serve/server.ts";
 export {
+  type OnCrash,
   type ServeThreadsOptions,
   serveThreads,
   ThreadedServer,
   type ThreadStatus,
 } from "./serve/server-threads.ts";
 export type { ShutdownOptions } from "./serve/shutdown-options.ts";
+export type { Signal } from "./serve/stop-signals.ts";
 export { releaseOnExit } from "./shared/release-on-exit.ts";
 export { type ConnectOptions, connect, connectSync, type UnixConnectOptions } from "./socket/connect.ts";
 export type { TcpConnectOptions } from "./socket/dial-tcp.ts";

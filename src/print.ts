@@ -26,7 +26,7 @@ export function printAs<T extends object>(
 
 type Address = InetAddress | UnixAddress;
 
-/** An address of a socket as people write it: the one that is known, or what `ask` says; undefined if nobody knows it. */
+/** An address of a socket: the one that is known, or what `ask` says; undefined if nobody knows it. */
 export function printAddress(
   { fd, closed }: { readonly fd: number; readonly closed: boolean },
   known: Address | undefined,
@@ -38,7 +38,11 @@ export function printAddress(
   } catch {
     // Somebody has closed the descriptor behind our back.
   }
-  if (address === null) return undefined;
+  return address === null ? undefined : writeAddress(address);
+}
+
+/** An address as people write it. */
+export function writeAddress(address: Address): string {
   if ("path" in address) return JSON.stringify(address.path);
   return `${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
 }

@@ -9,10 +9,14 @@ import {
   ClosedError,
   connectSync,
   listen,
+  Poller,
+  serve,
+  serveThreads,
   TcpListener,
   TcpSocket,
   UnixListener,
   UnixSocket,
+  WakeQueue,
 } from "../src/index.ts";
 import { keeper, pair, temporaryDirectory } from "./setup.ts";
 import { fdTable, until } from "./thread.ts";
@@ -116,4 +120,27 @@ test("it never throws: a peer that has reset, a descriptor that is gone, a proto
   for (const type of [TcpSocket, UnixSocket, TcpListener, UnixListener, CancelSource, CancelToken]) {
     expect(Bun.inspect(type.prototype)).toBe(`${type.name} {}`);
   }
+});
+
+test("servers, queues and pollers, with what one wants to know of them", async () => {
+  const server = keep(serve(listen({ hostname: "127.0.0.1" }), () => {}));
+  expect(printed(server)).toBe("Server { active: 0, finished: false }");
+  server.close();
+  await server.finished;
+  expect(printed(server)).toBe("Server { active: 0, finished: true }");
+
+  const threads = serveThreads(new URL("./serve/handlers/answer.ts", import.meta.url), {
+    listen: { hostname: "127.0.0.1" },
+    threads: 2,
+  });
+  const address = `127.0.0.1:${threads.address.port}`;
+  expect(printed(threads)).toBe(`ThreadedServer { address: ${address}, threads: 2, active: 0, finished: false }`);
+  threads.close();
+  await threads.finished;
+
+  const queue = keep(new WakeQueue());
+  const poller = keep(new Poller());
+  poller.add(queue, { readable: true });
+  expect(printed(queue)).toBe("WakeQueue { closed: false }");
+  expect(printed(poller)).toBe("Poller { sources: 1, closed: false }");
 });

@@ -2,6 +2,7 @@
 import { checkFd } from "../../ffi/fd.ts";
 import { ClosedError } from "../errors.ts";
 import { checkBoolean, checkCount, checkKeys } from "../options.ts";
+import { printAs } from "../print.ts";
 import { closedInTime, closeWhenDropped, type Dropped, keep, letGo } from "../shared/dropped.ts";
 import { CancellableSocket, coreOfSocket } from "../socket/socket.ts";
 import type { TcpListener } from "../socket/tcp-listener.ts";
@@ -67,6 +68,10 @@ export interface PollerWaitOptions extends WaitOptions {
 export class Poller implements Disposable {
   readonly #core: PollerCore;
   readonly #copy: Copy;
+
+  static {
+    printAs(Poller, (poller) => ({ sources: poller.#core.members.size, closed: poller.#copy.dropped }));
+  }
 
   /** Throws `SystemError` (`EMFILE`): it costs two descriptors. */
   constructor();

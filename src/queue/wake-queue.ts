@@ -1,6 +1,7 @@
 /** Values from many threads to one, and the wake-up that comes with them. */
 import { ClosedError, QueueFullError } from "../errors.ts";
 import { checkCount, checkKeys } from "../options.ts";
+import { printAs } from "../print.ts";
 import { closedInTime, closeWhenDropped, keep, letGo } from "../shared/dropped.ts";
 import { END, Iteration } from "../socket/iteration.ts";
 import { attempt, attemptSync, type OperationOptions, type WaitOptions } from "../wait/attempt.ts";
@@ -62,6 +63,7 @@ export class WakeQueue<T = unknown> implements Disposable {
   static {
     coreOfQueue = (queue) => queue.#open();
     copyOfQueue = (queue) => queue.#copy;
+    printAs(WakeQueue, ({ closed }) => ({ closed }));
   }
 
   /**

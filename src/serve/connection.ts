@@ -6,8 +6,9 @@ import { coreOfSocket } from "../socket/socket.ts";
 import type { TcpSocket } from "../socket/tcp-socket.ts";
 import type { UnixSocket } from "../socket/unix-socket.ts";
 import type { Counts } from "./counts.ts";
+import { tell } from "./tell.ts";
 
-type AnySocket = TcpSocket | UnixSocket;
+export type AnySocket = TcpSocket | UnixSocket;
 
 /** What a handler is told besides its socket. */
 export interface HandlerContext {
@@ -25,13 +26,24 @@ export type OnError<S = AnySocket> = (error: unknown, socket: S) => void;
 /** The signal is made when it is asked for: most handlers never do. */
 class Context implements HandlerContext {
   readonly cancel: CancelToken;
+  /** What the signal is aborted with: an error, as `fetch` and the like are rejected with this very object. */
+  readonly #reason: () => unknown;
+  #aborter: AbortController | undefined;
 
-  constructor(cancel: CancelToken) {
+  constructor(cancel: CancelToken, reason: () => unknown) {
     this.cancel = cancel;
+    this.#reason = reason;
   }
 
   get signal(): AbortSignal {
-    return this.cancel.signal;
+    if (this.#aborter === undefined) {
+      const aborter = new AbortController();
+      this.#aborter = aborter;
+      const { signal } = this.cancel;
+      if (signal.aborted) aborter.abort(this.#reason());
+      else signal.addEventListener("abort", () => aborter.abort(this.#reason()), { once: true });
+    }
+    return this.#aborter.signal;
   }
 }
 
@@ -39,37 +51,33 @@ export class Connection {
   readonly socket: AnySocket;
   readonly #source: CancelSource;
   readonly #counts: Counts;
-  readonly #ended: (connection: Connection) => void;
   /** What it counts as, or will. */
-  #end: "completed" | "forced" | "failed" = "completed";
-  #isOver = false;
+  #outcome: "completed" | "forced" | "failed" = "completed";
   #isClosing = false;
+  /** See `Context`. */
+  #reason: unknown;
 
-  /** `source` is the connection's own. `ended` is called once, when the socket is closed or detached. */
-  constructor(socket: AnySocket, source: CancelSource, counts: Counts, ended: (connection: Connection) => void) {
+  /** `source` is the connection's own. `onLeft` is called once, when the socket is closed or detached. */
+  constructor(socket: AnySocket, source: CancelSource, counts: Counts, onLeft: (connection: Connection) => void) {
     this.socket = socket;
     this.#source = source;
     this.#counts = counts;
-    this.#ended = ended;
     counts.begin();
-    coreOfSocket(socket).whenLeaving(() => this.#leave());
-  }
-
-  #leave(): void {
-    this.#isOver = true;
-    this.#counts.end(this.#end);
-    this.#ended(this);
+    coreOfSocket(socket).whenLeaving(() => {
+      counts.end(this.#outcome);
+      onLeft(this);
+    });
   }
 
   /** Never rejected. */
   async run(handler: Handler, onError: OnError): Promise<void> {
     try {
-      await handler(this.socket, new Context(this.#source.token));
+      await handler(this.socket, new Context(this.#source.token, () => this.#cancelledFor()));
     } catch (error) {
       // What we closed under its hands is `forced`, and no error of the handler.
-      if (!this.#isOwnEnd(error) && !(this.#end === "forced" && error instanceof ClosedError)) {
+      if (!this.#isOwnEnd(error) && !(this.#outcome === "forced" && error instanceof ClosedError)) {
         this.#fail();
-        void report(onError, error, this.socket);
+        void tell(onError, error, this.socket);
       }
     } finally {
       this.#source.dispose();
@@ -78,16 +86,24 @@ export class Connection {
   }
 
   #fail(): void {
-    if (this.#end === "completed" && this.#isOver) this.#counts.hasFailed(); // it had closed its socket itself
-    if (this.#end === "completed") this.#end = "failed";
+    if (this.#outcome === "completed") {
+      if (this.socket.closed) this.#counts.takeBackCompleted(); // it had closed its socket itself
+      this.#outcome = "failed";
+    }
     this.socket.resetAndDestroy(); // the peer must not take a part for the whole
+  }
+
+  /** In another thread than the one that cancelled, a reason is text. */
+  #cancelledFor(): unknown {
+    const { reason } = this.#source;
+    this.#reason ??= reason instanceof Error ? reason : new CancelledError("the handler", reason);
+    return this.#reason;
   }
 
   /** It is how a handler ends that waited for the next request when the server was told to stop. */
   #isOwnEnd(error: unknown): boolean {
     if (!this.#source.cancelled) return false;
-    const { reason } = this.#source;
-    return error === reason || (error instanceof CancelledError && error.cause === reason);
+    return error === this.#cancelledFor() || (error instanceof CancelledError && error.cause === this.#source.reason);
   }
 
   async #closeGracefully(): Promise<void> {
@@ -107,16 +123,7 @@ export class Connection {
       this.socket.close(); // the handler is done, and all is written: a reset could destroy it on its way
       return;
     }
-    this.#end = "forced";
+    this.#outcome = "forced";
     this.socket.resetAndDestroy();
-  }
-}
-
-/** What it throws itself is nobody's but the programmer's, and must not end the server. */
-async function report(onError: OnError, error: unknown, socket: AnySocket): Promise<void> {
-  try {
-    await onError(error, socket);
-  } catch (failure) {
-    console.error(failure);
   }
 }

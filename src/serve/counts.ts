@@ -7,14 +7,14 @@ const COUNTS = 4;
 
 /** What became of connections. */
 export interface ShutdownResult {
-  /** Their handlers came to an end, or closed or detached their sockets. */
-  completed: number;
-  /** They were reset when the time was over. */
-  forced: number;
+  /** Their handlers came to an end, or closed or detached their sockets. (One that failed counts as neither.) */
+  readonly completed: number;
+  /** They were reset when the time was over, or ended with the thread that served them. */
+  readonly forced: number;
 }
 
 export class Counts {
-  /** Doubles, so that they never overflow; written by one thread at a time, and never torn (they are aligned). */
+  /** Doubles, so that they never overflow; written by one thread at a time, and not torn on the 64-bit machines we run on. */
   readonly words: Float64Array<ArrayBufferLike>;
 
   /** Begins with zeros, and goes on with what another thread has counted. */
@@ -54,7 +54,7 @@ export class Counts {
   }
 
   /** One that was counted as completed has failed after all. */
-  hasFailed(): void {
+  takeBackCompleted(): void {
     this.words[COMPLETED]! -= 1;
   }
 

@@ -4,9 +4,12 @@ import { monotonic } from "../../ffi/clock.ts";
 import { releaseOnExit } from "../shared/release-on-exit.ts";
 import { makeSureOfRoom } from "../shared/room-for-a-thread.ts";
 import { Counts } from "./counts.ts";
-import { type Envelope, open, type ThreadJob, type ThreadNews, type ThreadOrder } from "./thread-job.ts";
+import { type ThreadJob, type ThreadNews, type ThreadOrder, unwrap, wrap } from "./thread-job.ts";
 
-/** Milliseconds between a crash and the next thread: doubled from crash to crash, unless the thread lived for a while. */
+/**
+ * Milliseconds between a crash and the next thread: doubled from crash to crash, unless the thread lived for a while. Chosen
+ * so that one crash costs clients less than a second, and a module that cannot live does not keep a core busy.
+ */
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 5000;
 const A_WHILE = 10_000;
@@ -14,11 +17,11 @@ const A_WHILE = 10_000;
 /** Who is told what becomes of a thread. */
 export interface Owner {
   /** It serves. */
-  isUp(thread: ServerThread): void;
+  cameUp(thread: ServerThread): void;
   /** It has ended, without having been told to. */
-  hasCrashed(thread: ServerThread, error: unknown): void;
+  crashed(thread: ServerThread, error: unknown): void;
   /** It has ended, as it was told to. */
-  hasEnded(thread: ServerThread): void;
+  ended(thread: ServerThread): void;
 }
 
 export class ServerThread {
@@ -59,7 +62,7 @@ export class ServerThread {
   }
 
   get isRunning(): boolean {
-    return this.#worker !== null;
+    return this.#state !== "down";
   }
 
   /** It has begun, and does not serve yet. */
@@ -77,7 +80,7 @@ export class ServerThread {
     this.#worker = worker;
     this.#id = worker.threadId;
     worker.on("message", (message) => {
-      const news = open<ThreadNews>(message);
+      const news = unwrap<ThreadNews>(message);
       if (news !== undefined) this.#hear(news);
     });
     worker.on("error", (error) => {
@@ -91,7 +94,7 @@ export class ServerThread {
     this.#state = news;
     if (news === "done") return;
     for (const order of this.#orders.splice(0)) this.#post(order);
-    this.#owner.isUp(this);
+    this.#owner.cameUp(this);
   }
 
   #exited(status: number): void {
@@ -99,8 +102,8 @@ export class ServerThread {
     this.#worker = null;
     this.#state = "down";
     this.#counts.endAll();
-    if (wasToEnd) this.#owner.hasEnded(this);
-    else this.#owner.hasCrashed(this, this.#error ?? new Error(`a thread ended by itself, with status ${status}`));
+    if (wasToEnd) this.#owner.ended(this);
+    else this.#owner.crashed(this, this.#error ?? new Error(`a thread ended by itself, with status ${status}`));
   }
 
   /** Another one takes its place, after a pause. */
@@ -116,7 +119,7 @@ export class ServerThread {
     try {
       this.#start();
     } catch (error) {
-      this.#owner.hasCrashed(this, error); // no descriptors: after a longer pause, perhaps
+      this.#owner.crashed(this, error); // no descriptors: after a longer pause, perhaps
       return;
     }
     this.#restarts++;
@@ -135,7 +138,7 @@ export class ServerThread {
   }
 
   #post(order: ThreadOrder): void {
-    this.#worker?.postMessage({ cancelfd: order } satisfies Envelope<ThreadOrder>);
+    this.#worker?.postMessage(wrap(order));
   }
 
   /** Ends it, even if it never looks at what it is told. */

@@ -4,24 +4,33 @@ import { monotonic } from "../../ffi/clock.ts";
 import type { InetAddress, UnixAddress } from "../../ffi/sockaddr.ts";
 import { CancelSource } from "../cancel/source.ts";
 import { checkCount, checkKeys } from "../options.ts";
+import { printAs, writeAddress } from "../print.ts";
 import { SLOTS } from "../shared/holds.ts";
 import { type InetListenOptions, type ListenOptions, listen, type UnixListenOptions } from "../socket/listen.ts";
-import type { TcpListener } from "../socket/tcp-listener.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import { reactor } from "../wait/reactor.ts";
 import { type ShutdownResult, since } from "./counts.ts";
+import { GraceTimer } from "./grace-timer.ts";
+import { type AnyListener, checkMaxConnections } from "./server.ts";
 import { type Owner, ServerThread } from "./server-thread.ts";
-import { GraceTimer, readShutdown, type ShutdownOptions } from "./shutdown-options.ts";
+import { CLOSED, readShutdown, SHUTTING_DOWN, type ShutdownOptions } from "./shutdown-options.ts";
 import { type Signal, StopSignals } from "./stop-signals.ts";
+import { tell } from "./tell.ts";
 import type { ThreadOrder } from "./thread-job.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** Milliseconds that a thread has to do what it is told at once; one that blocks cannot hear it, and is terminated. */
+/**
+ * Milliseconds that a thread has to do what it is told at once; one that blocks cannot hear it, and is terminated. Resetting
+ * 10,000 connections takes a fraction of it.
+ */
 const PATIENCE = 500;
+
+/** Told of a thread that has crashed. */
+export type OnCrash = (error: unknown, thread: ThreadStatus) => unknown;
 
 /** How one thread of a server does. */
 export interface ThreadStatus {
-  /** `threadId` of node:worker_threads, in the thread that serves now; it changes when a thread is replaced. */
+  /** `threadId` of node:worker_threads, in the thread that serves now, or was the last to; it changes when one is replaced. */
   readonly id: number;
   /** Connections whose sockets are open. */
   readonly active: number;
@@ -34,22 +43,26 @@ export interface ThreadStatus {
 export interface ServeThreadsOptions<L extends ListenOptions = ListenOptions> {
   /** What all threads listen at: the options of `listen`. */
   listen: L;
-  /** How many. Default: as many as there are cores (`os.availableParallelism()`). */
+  /** How many, from 1 to 1,023. Default: as many as there are cores (`os.availableParallelism()`). */
   threads?: number | undefined;
   /** How many connections each thread serves at once. Default: as many as come. */
   maxConnections?: number | undefined;
-  /** Told what a thread crashed with, and which one it was. Default: `console.error`. */
-  onCrash?: ((error: unknown, thread: ThreadStatus) => void) | undefined;
+  /**
+   * Told what a thread crashed with, and which one it was. Default: `console.error`. What it throws itself, or is rejected
+   * with, is printed.
+   */
+  onCrash?: OnCrash | undefined;
 }
 
 /**
  * Serves in several threads what comes to one listener. `module` is what each of them imports: its default export is the
  * handler, as `serve` takes it; it may export `onError`, too. A handler may block its thread: a server that begins to
- * shut down ends its waits under `context.cancel` all the same. (`context.signal.reason` is text there.)
+ * shut down ends its waits under `context.cancel` all the same.
  *
  * A thread that crashes (an exception that nobody caught, `process.exit()`) is replaced, and `onCrash` told; the sockets
- * that it had are closed, and the others serve on. If the very first thread cannot begin (the module is not there, or has
- * no handler), the server ends, and `finished` is rejected with the reason.
+ * that it had are closed, and the others serve on. If a thread fails before any other has come up (the module is not
+ * there, or has no handler), the server ends, and `finished` is rejected with the reason. A program made with `bun build
+ * --compile` cannot start the threads.
  *
  * Throws `TypeError`, `RangeError`, and the `SystemError` of `listen`.
  *
@@ -77,15 +90,22 @@ export function serveThreads(module: URL, options: ServeThreadsOptions): Threade
   }
   checkKeys("serveThreads", options, ["listen", "threads", "maxConnections", "onCrash"]);
   const { threads = availableParallelism(), maxConnections = NEVER, onCrash = console.error } = options;
-  checkCount(threads, "threads", 1, SLOTS - 1);
-  if (maxConnections !== NEVER) checkCount(maxConnections, "maxConnections", 1, 0x7fff_ffff);
+  checkCount(threads, "threads", 1, SLOTS - 1); // this one holds the listener, too
+  checkMaxConnections(maxConnections);
   if (typeof onCrash !== "function") throw new TypeError(`onCrash is a function, not ${typeof onCrash}`);
   if (typeof options.listen !== "object" || options.listen === null) {
     throw new TypeError(
       "serveThreads has to know where to listen: { listen: { port: 8080 } }, or { listen: { path } }",
     );
   }
-  return ThreadedServer.start(module.href, listen(options.listen), threads, maxConnections, onCrash);
+  return ThreadedServer.start(module.href, listen(options.listen), { threads, maxConnections, onCrash });
+}
+
+/** What a server is started with. */
+interface Setting {
+  threads: number;
+  maxConnections: number;
+  onCrash: OnCrash;
 }
 
 /** What `serveThreads` returns: a `Server` whose connections are those of all its threads. */
@@ -94,31 +114,37 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
 {
   /** Where clients reach it. */
   readonly address: A;
-  /** Resolves when every thread has ended after `shutdown` or `close`. Rejected if no thread could begin. */
+  /**
+   * Resolves when every thread has ended after `shutdown` or `close`. Rejected with what a thread failed with before any
+   * other had come up; a rejection that nobody looks at ends the process, as any does.
+   */
   readonly finished: Promise<void>;
   /** Never accepts: it is there for the threads that are to come. */
-  readonly #listener: TcpListener | UnixListener;
+  readonly #listener: AnyListener;
   /** What every connection's source descends from, in each thread. */
   readonly #source = new CancelSource();
   readonly #threads: ServerThread[] = [];
-  readonly #running = new Set<ServerThread>();
-  readonly #onCrash: (error: unknown, thread: ThreadStatus) => void;
+  /** Those that are there, or are to come again. */
+  readonly #unfinished = new Set<ServerThread>();
+  readonly #onCrash: OnCrash;
   readonly #signals = new StopSignals(this);
   readonly #grace = new GraceTimer(() => this.#terminate());
   readonly #settled = Promise.withResolvers<void>();
-  /** One of the threads has served. */
-  #hasBegun = false;
+  #anyCameUp = false;
   #isStopping = false;
   #isFinished = false;
   #failure: { readonly error: unknown } | null = null;
 
-  private constructor(
-    module: string,
-    listener: TcpListener | UnixListener,
-    threads: number,
-    maxConnections: number,
-    onCrash: (error: unknown, thread: ThreadStatus) => void,
-  ) {
+  static {
+    printAs(ThreadedServer, (server) => ({
+      address: writeAddress(server.address),
+      threads: server.#threads.length,
+      active: server.active,
+      finished: server.#isFinished,
+    }));
+  }
+
+  private constructor(module: string, listener: AnyListener, { threads, maxConnections, onCrash }: Setting) {
     if (typeof module !== "string") throw new TypeError("ThreadedServer has no public constructor: use serveThreads");
     this.#listener = listener;
     this.#onCrash = onCrash;
@@ -132,9 +158,9 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
       maxConnections,
     };
     const owner: Owner = {
-      isUp: () => this.#isUp(),
-      hasCrashed: (thread, error) => this.#hasCrashed(thread, error),
-      hasEnded: (thread) => this.#hasEnded(thread),
+      cameUp: () => this.#cameUp(),
+      crashed: (thread, error) => this.#crashed(thread, error),
+      ended: (thread) => this.#ended(thread),
     };
     try {
       while (this.#threads.length < threads) this.#threads.push(new ServerThread(job, listener.fd, owner));
@@ -143,19 +169,13 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
       this.#letGo();
       throw error;
     }
-    for (const thread of this.#threads) this.#running.add(thread);
+    for (const thread of this.#threads) this.#unfinished.add(thread);
     reactor().hold(); // also while a thread that has crashed is not replaced yet
   }
 
   /** @internal */
-  static start(
-    module: string,
-    listener: TcpListener | UnixListener,
-    threads: number,
-    maxConnections: number,
-    onCrash: (error: unknown, thread: ThreadStatus) => void,
-  ): ThreadedServer {
-    return new ThreadedServer(module, listener, threads, maxConnections, onCrash);
+  static start(module: string, listener: AnyListener, setting: Setting): ThreadedServer {
+    return new ThreadedServer(module, listener, setting);
   }
 
   /** How many connections have an open socket, in all threads. */
@@ -177,36 +197,30 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     return sum;
   }
 
-  #isUp(): void {
-    this.#hasBegun = true;
+  #cameUp(): void {
+    this.#anyCameUp = true;
     if (this.#isStopping) this.#leaveListener();
   }
 
-  #hasCrashed(thread: ServerThread, error: unknown): void {
-    if (this.#hasBegun || this.#isStopping) this.#report(error, statusOf(thread));
-    else {
+  /** What is told last may call any of our methods. */
+  #crashed(thread: ServerThread, error: unknown): void {
+    const status = statusOf(thread);
+    const isFatal = !this.#anyCameUp && !this.#isStopping;
+    if (isFatal) {
       this.#failure = { error };
       this.close();
-    }
-    if (this.#isStopping) this.#hasEnded(thread);
-    else thread.restart();
+    } else if (!this.#isStopping) thread.restart();
+    if (this.#isStopping) this.#ended(thread);
+    if (!isFatal) void tell(this.#onCrash, error, status);
   }
 
-  #report(error: unknown, thread: ThreadStatus): void {
-    try {
-      this.#onCrash(error, thread);
-    } catch (failure) {
-      console.error(failure); // the programmer's, and must not end the server
-    }
-  }
-
-  #hasEnded(thread: ServerThread): void {
-    if (!this.#running.delete(thread)) return;
+  #ended(thread: ServerThread): void {
+    if (!this.#unfinished.delete(thread)) return;
     if (this.#isStopping) this.#leaveListener();
-    if (this.#running.size > 0) return;
+    if (this.#unfinished.size > 0) return;
     this.#isFinished = true;
     this.#signals.end();
-    reactor().setDeadline(this.#grace, NEVER);
+    this.#grace.clear();
     reactor().letGo();
     this.#letGo();
     if (this.#failure === null) this.#settled.resolve();
@@ -220,14 +234,16 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
 
   /**
    * Ends the server gracefully, as `Server.shutdown` does, in all threads at once, and joins them. A thread that is
-   * blocked when `grace` has passed, and cannot hear that it has, is terminated.
+   * blocked when `grace` has passed, and cannot hear that it has, is terminated half a second later.
+   *
+   * A second call counts on its own, and the earliest `grace` holds. Rejected with `TypeError`, `RangeError`.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<ShutdownResult> {
     const { until, settle } = readShutdown(options);
     const before = this.#ends;
     if (this.#isFinished) return since(before, before);
-    this.#stop("the server is shutting down", { until, settle });
-    this.#terminateAt(Math.max(until, monotonic()) + PATIENCE);
+    this.#stop(SHUTTING_DOWN, { until, settle });
+    this.#grace.endBy(Math.max(until, monotonic()) + PATIENCE);
     try {
       await this.finished;
     } catch {
@@ -239,43 +255,42 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
   /** Ends the server at once: every connection is reset, and every thread joined. Idempotent. */
   close(): void {
     if (this.#isFinished) return;
-    this.#stop("the server was closed", "close");
+    this.#stop(CLOSED, "close");
     this.#listener.close();
-    this.#terminateAt(monotonic() + PATIENCE);
+    if (!this.#isFinished) this.#grace.endBy(monotonic() + PATIENCE);
   }
 
   /** The first call decides what the handlers are told. */
   #stop(why: string, order: ThreadOrder): void {
     this.#isStopping = true;
     if (!this.#source.cancelled) this.#source.cancel(why);
-    const threads = [...this.#running];
+    const threads = [...this.#unfinished];
     const isUnattended = !threads.some((thread) => thread.isRunning);
     for (const thread of threads) thread.tell(order);
     if (isUnattended && order !== "close") threads[0]!.startNow(); // somebody has to take what is queued already
     for (const thread of threads) {
       if (thread.isRunning) continue;
       thread.stayDown();
-      this.#hasEnded(thread);
+      this.#ended(thread);
     }
     this.#leaveListener();
   }
 
   /** Threads that are about to take their copies have to find it open; the others end it once they have all stopped. */
   #leaveListener(): void {
-    if (![...this.#running].some((thread) => thread.isStarting)) this.#listener.close();
-  }
-
-  /** The earliest of the times that it is told. */
-  #terminateAt(when: number): void {
-    if (!this.#isFinished) reactor().setDeadline(this.#grace, Math.min(when, this.#grace.dueAt));
+    if (![...this.#unfinished].some((thread) => thread.isStarting)) this.#listener.close();
   }
 
   #terminate(): void {
     this.#listener.close();
-    for (const thread of this.#running) thread.terminate();
+    for (const thread of this.#unfinished) thread.terminate();
   }
 
-  /** See `Server.shutdownOn`. */
+  /**
+   * Shuts down when the process gets one of these signals (none given: SIGINT and SIGTERM), with the default `grace`; a
+   * second one closes at once. Throws `TypeError` for what is no signal, or cannot be heard (SIGKILL, SIGSTOP). Signals
+   * come to the main thread only.
+   */
   shutdownOn(...signals: Signal[]): this {
     this.#signals.add(signals);
     return this;

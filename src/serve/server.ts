@@ -2,19 +2,20 @@
 import { CancelSource } from "../cancel/source.ts";
 import { CancelledError, ClosedError } from "../errors.ts";
 import { checkCount, checkKeys } from "../options.ts";
+import { printAs } from "../print.ts";
 import { TcpListener } from "../socket/tcp-listener.ts";
 import type { TcpSocket } from "../socket/tcp-socket.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import type { UnixSocket } from "../socket/unix-socket.ts";
 import { reactor } from "../wait/reactor.ts";
-import { Connection, type Handler, type OnError } from "./connection.ts";
+import { type AnySocket, Connection, type Handler, type OnError } from "./connection.ts";
 import { Counts, type ShutdownResult, since } from "./counts.ts";
-import { GraceTimer, readShutdown, type ShutdownOptions } from "./shutdown-options.ts";
+import { GraceTimer } from "./grace-timer.ts";
+import { CLOSED, readShutdown, SHUTTING_DOWN, type ShutdownOptions } from "./shutdown-options.ts";
 import { type Signal, StopSignals } from "./stop-signals.ts";
 import { Tracker } from "./tracker.ts";
 
-type AnySocket = TcpSocket | UnixSocket;
-type AnyListener = TcpListener | UnixListener;
+export type AnyListener = TcpListener | UnixListener;
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -59,10 +60,15 @@ export function serve(listener: AnyListener, handler: Handler<never>, options: S
   if (typeof handler !== "function") throw new TypeError("serve takes a function second, the handler of a connection");
   checkKeys("serve", options, ["maxConnections", "onError"]);
   const { maxConnections = NEVER, onError = console.error } = options;
-  if (maxConnections !== NEVER) checkCount(maxConnections, "maxConnections", 1, 0x7fff_ffff);
+  checkMaxConnections(maxConnections);
   if (typeof onError !== "function") throw new TypeError(`onError is a function, not ${typeof onError}`);
   if (listener.closed) throw new ClosedError("this listener was closed; serve takes one that is open");
   return Server.start(listener, handler as Handler, { maxConnections, onError: onError as OnError });
+}
+
+/** Throws `TypeError`, `RangeError`. */
+export function checkMaxConnections(count: number): void {
+  if (count !== NEVER) checkCount(count, "maxConnections", 1, 0x7fff_ffff);
 }
 
 /** What a server is started with. */
@@ -87,6 +93,7 @@ export class Server implements Disposable, AsyncDisposable {
   readonly #tracker = new Tracker();
   readonly #connections = new Set<Connection>();
   readonly #signals = new StopSignals(this);
+  readonly #grace = new GraceTimer(() => this.#force());
   #isForced = false;
   #isFinished = false;
   /** Goes on to accept once a connection has ended. */
@@ -99,6 +106,10 @@ export class Server implements Disposable, AsyncDisposable {
    * looks at ends the process, as any does.
    */
   readonly finished: Promise<void>;
+
+  static {
+    printAs(Server, (server) => ({ active: server.active, finished: server.#isFinished }));
+  }
 
   private constructor(listener: AnyListener, handler: Handler, setting: Setting) {
     if (typeof handler !== "function") throw new TypeError("Server has no public constructor: use serve");
@@ -132,6 +143,7 @@ export class Server implements Disposable, AsyncDisposable {
       await this.#tracker.wait();
       this.#isFinished = true;
       this.#signals.end();
+      this.#grace.clear();
       this.#source.dispose();
       reactor().letGo();
     }
@@ -184,27 +196,32 @@ export class Server implements Disposable, AsyncDisposable {
    */
   async shutdown(options: ShutdownOptions = {}): Promise<ShutdownResult> {
     const { until, settle } = readShutdown(options);
+    return await this.shutdownUntil(until, settle);
+  }
+
+  /** @internal `until` is a `monotonic()` time. */
+  async shutdownUntil(until: number, settle: number | undefined): Promise<ShutdownResult> {
     const before = this.#counts.ends;
     if (this.#isFinished) return since(before, before);
     this.#listener.stopAccepting({ settle });
-    this.#cancel("the server is shutting down");
-    const timer = new GraceTimer(() => this.#force());
-    if (until === Number.NEGATIVE_INFINITY) this.#force();
-    else reactor().setDeadline(timer, until);
+    this.#cancel(SHUTTING_DOWN);
+    if (until === Number.NEGATIVE_INFINITY)
+      this.#force(); // now, not in the next turn
+    else this.#grace.endBy(until);
     try {
       await this.finished;
     } catch {
       // `finished` tells why; the connections have come to their ends all the same.
     }
-    reactor().setDeadline(timer, NEVER);
-    await new Promise((resolve) => setImmediate(resolve)); // a handler that has closed its socket itself may be about to fail
+    // A handler that has closed its socket itself may be about to fail. (Of one that fails later still, it is too late to tell.)
+    await new Promise((resolve) => setImmediate(resolve));
     return since(before, this.#counts.ends);
   }
 
   /** Ends the server at once: closes the listener, and resets every connection. Idempotent. */
   close(): void {
     if (this.#isFinished) return;
-    this.#cancel("the server was closed");
+    this.#cancel(CLOSED);
     this.#force();
   }
 

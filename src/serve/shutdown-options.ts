@@ -1,15 +1,21 @@
-/** How long a server has to come to its end. */
+/** How long a server has to come to its end, and what it is told then. */
 import { checkDuration, checkKeys } from "../options.ts";
-import type { Timed } from "../wait/deadline-heap.ts";
 import { toDeadline, type When } from "../when.ts";
 
 /** Milliseconds that connections have to come to an end. */
 const GRACE = 10_000;
 
+/** The reasons that handlers are cancelled for. */
+export const SHUTTING_DOWN = "the server is shutting down";
+export const CLOSED = "the server was closed";
+
 export interface ShutdownOptions {
   /** When what is still active is ended with a reset: milliseconds, or a `Date`; 0: at once; `null`: never. Default 10,000. */
   grace?: When;
-  /** See `stopAccepting`. */
+  /**
+   * Milliseconds that the listener's queue has to stay empty before it is closed. Default: twice the longest round trip of
+   * the clients so far, at least 50; see `listener.stopAccepting`.
+   */
   settle?: number | undefined;
 }
 
@@ -20,15 +26,4 @@ export function readShutdown(options: ShutdownOptions): { until: number; settle:
   const until = toDeadline(grace, "grace");
   if (settle !== undefined) checkDuration(settle, "settle");
   return { until, settle };
-}
-
-/** Rings once, when the time of grace is over. */
-export class GraceTimer implements Timed {
-  dueAt = Number.POSITIVE_INFINITY;
-  place = -1;
-  readonly due: () => void;
-
-  constructor(due: () => void) {
-    this.due = due;
-  }
 }

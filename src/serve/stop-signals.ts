@@ -20,10 +20,13 @@ export class StopSignals {
     this.#server = server;
   }
 
-  /** None: SIGINT and SIGTERM. Throws `TypeError` for what is no signal, and listens to none then. */
+  /** None: SIGINT and SIGTERM. Throws `TypeError` for what is no signal, or none that can be heard, and listens to none then. */
   add(names: readonly Signal[]): void {
     const wanted: readonly Signal[] = names.length === 0 ? ["SIGINT", "SIGTERM"] : names;
-    for (const name of wanted) if (!(name in system.signals)) throw new TypeError(`there is no signal ${String(name)}`);
+    for (const name of wanted) {
+      if (!(name in system.signals)) throw new TypeError(`there is no signal ${String(name)}`);
+      if (name === "SIGKILL" || name === "SIGSTOP") throw new TypeError(`no process hears ${name}; take SIGTERM`);
+    }
     if (this.#isOver) return;
     for (const name of wanted) {
       if (this.#names.has(name)) continue;

@@ -1,15 +1,14 @@
 /** A thread of `serveThreads`: a server of its own over its copy of the listener. */
 import { parentPort, workerData } from "node:worker_threads";
-import { monotonic } from "../../ffi/clock.ts";
 import { CancelSource } from "../cancel/source.ts";
 import { TcpListener } from "../socket/tcp-listener.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import { Counts } from "./counts.ts";
 import { Server } from "./server.ts";
-import { type Envelope, open, type ThreadJob, type ThreadNews, type ThreadOrder } from "./thread-job.ts";
+import { type ThreadJob, type ThreadNews, type ThreadOrder, unwrap, wrap } from "./thread-job.ts";
 
 function say(news: ThreadNews): void {
-  parentPort!.postMessage({ cancelfd: news } satisfies Envelope<ThreadNews>);
+  parentPort!.postMessage(wrap(news));
 }
 
 const { module, listener, isUnix, cancel, counts, maxConnections } = workerData as ThreadJob;
@@ -25,11 +24,11 @@ const server = Server.start(isUnix ? UnixListener.from(listener) : TcpListener.f
   counts: new Counts(counts),
 });
 parentPort!.on("message", (message) => {
-  const order = open<ThreadOrder>(message);
+  const order = unwrap<ThreadOrder>(message);
   if (order === "close") server.close();
-  else if (order !== undefined) void server.shutdown({ grace: order.until - monotonic(), settle: order.settle });
+  else if (order !== undefined) void server.shutdownUntil(order.until, order.settle);
 });
-say("up"); // what is posted before is lost: Bun drops it while a module is still being loaded
+say("up"); // what is posted before is lost: Bun 1.4.5 drops it while a module is still being loaded (measured)
 await server.finished;
 say("done");
 process.exit(); // whatever else the handlers' module has begun

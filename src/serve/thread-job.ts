@@ -23,11 +23,15 @@ export type ThreadOrder = { readonly until: number; readonly settle: number | un
 export type ThreadNews = "up" | "done";
 
 /** Messages of ours, among those of the module, which may talk to its parent as well. */
-export interface Envelope<T> {
+interface Envelope<T> {
   readonly cancelfd: T;
 }
 
+export function wrap<T extends ThreadOrder | ThreadNews>(content: T): Envelope<T> {
+  return { cancelfd: content };
+}
+
 /** Undefined: it is not for us. */
-export function open<T>(message: unknown): T | undefined {
+export function unwrap<T extends ThreadOrder | ThreadNews>(message: unknown): T | undefined {
   return (message as Partial<Envelope<T>> | null | undefined)?.cancelfd;
 }

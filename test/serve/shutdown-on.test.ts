@@ -75,3 +75,12 @@ test("without names they are SIGINT and SIGTERM; a finished server listens to no
   server.shutdownOn("SIGINT");
   expect(count()).toBe(before);
 });
+
+test("what no process hears is a TypeError, and then none is listened to", async () => {
+  const before = process.listenerCount("SIGTERM");
+  const server = keep(serve(listen({ hostname }), () => {}));
+  for (const name of ["SIGKILL", "SIGSTOP", "SIGNONE", "TERM"] as const) {
+    expect(() => server.shutdownOn("SIGTERM", name as "SIGTERM")).toThrow(TypeError);
+  }
+  expect(process.listenerCount("SIGTERM")).toBe(before);
+});

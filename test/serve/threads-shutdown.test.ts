@@ -3,13 +3,13 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { monotonic } from "../../ffi/index.ts";
-import { listen, type ShutdownResult, serveThreads } from "../../src/index.ts";
+import { connectSync, listen, type ShutdownResult, serveThreads, type TcpSocket } from "../../src/index.ts";
 import { NONE } from "../leaks.ts";
 import { changesAtRest, restingTable } from "../promise/settled.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
 import { until } from "../thread.ts";
 import { needs, Program } from "../tool.ts";
-import { dial, gate, hear, hostname, readText, rejection } from "./clients.ts";
+import { dial, gate, hear, hostname, LIMIT, readText, rejection } from "./clients.ts";
 import { client, clientsInEachThread, commandServer, handlers, order } from "./threads.ts";
 
 const keep = keeper();
@@ -24,7 +24,7 @@ test("idle, busy and blocked handlers in all threads come to their ends, and the
   await order(blocked!, "block");
   const result = server.shutdown({ grace: null });
   expect(await hear(idle)).toEqual({ text: "", end: "end" });
-  expect(await hear(waits!)).toEqual({ text: "", end: "end" });
+  expect(await hear(waits!)).toEqual({ text: "AbortError\n", end: "end" });
   expect(await hear(blocked!)).toEqual({ text: "", end: "end" });
   await until("all but the busy one to be gone", () => server.active === 1);
   await busy!.write("go on");
@@ -52,6 +52,14 @@ test("what is active when the grace has passed is reset, and a thread that canno
   expect(await result).toEqual({ completed: 1, forced: 2 });
   expect(crashes).toEqual([]);
   expect(await changesAtRest(before)).toEqual(NONE);
+});
+
+test("a grace of decades is none that a thread takes for a time stamp", async () => {
+  const { server, port } = commandServer(keep, 1);
+  const { socket } = await client(keep, port);
+  const result = server.shutdown({ grace: new Date(Date.now() * 2) });
+  expect(await hear(socket)).toEqual({ text: "", end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 0 });
 });
 
 test("of two shutdowns the earlier grace holds, also for a thread that cannot hear of it", async () => {
@@ -138,11 +146,29 @@ test("a thread that fails while it starts does not hold up the others' end", asy
   expect(crashes).toEqual(["the second one fails"]);
 });
 
+test("onCrash may shut the server down: whoever is queued then is served, and nobody crashes any more", async () => {
+  const crashes: number[] = [];
+  const shutdown = gate<{ queued: TcpSocket; result: Promise<ShutdownResult> }>();
+  const { server, port } = commandServer(keep, 1, {
+    onCrash: (_, { id }) => {
+      crashes.push(id);
+      const queued = keep(connectSync({ hostname, port, timeout: LIMIT }));
+      shutdown.resolve({ queued, result: server.shutdown({ grace: null }) });
+    },
+  });
+  const { socket, thread } = await client(keep, port);
+  await order(socket, "exit");
+  const { queued, result } = await shutdown.promise;
+  expect(await hear(queued)).toMatchObject({ text: expect.stringMatching(/^\d+\n$/), end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+  await server.finished;
+  expect(crashes).toEqual([thread]);
+});
+
 test("one that is about to be replaced is not, if others are there to take what is queued", async () => {
   const shutdown = gate<Promise<ShutdownResult>>();
   const { server, port } = commandServer(keep, 2, {
-    // A microtask: the pause has begun, and its timer has not fired.
-    onCrash: () => queueMicrotask(() => shutdown.resolve(server.shutdown({ grace: null }))),
+    onCrash: () => shutdown.resolve(server.shutdown({ grace: null })), // the pause has begun
   });
   const [first, second] = [...(await clientsInEachThread(keep, server, port)).values()];
   await order(first!, "exit");

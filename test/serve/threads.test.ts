@@ -123,21 +123,27 @@ test("where no descriptor is left for another thread, it is tried again until th
   expect(await child.exited()).toBe(0);
 });
 
-test("an onCrash that throws is printed, and ends nothing", async () => {
-  const printed = spyOn(console, "error").mockImplementation(() => {});
-  keep({ [Symbol.dispose]: () => printed.mockRestore() });
-  const { server, port } = commandServer(keep, 1, {
-    onCrash: () => {
+for (const [how, onCrash] of [
+  [
+    "throws",
+    () => {
       throw new Error("of onCrash itself");
     },
+  ],
+  ["is rejected", () => Promise.reject(new Error("of onCrash itself"))],
+] as const) {
+  test(`an onCrash that ${how} is printed, and ends nothing`, async () => {
+    const printed = spyOn(console, "error").mockImplementation(() => {});
+    keep({ [Symbol.dispose]: () => printed.mockRestore() });
+    const { server, port } = commandServer(keep, 1, { onCrash });
+    const { socket } = await client(keep, port);
+    await order(socket, "exit");
+    await hear(socket);
+    await client(keep, port);
+    expect(server.threads).toMatchObject([{ restarts: 1 }]);
+    expect(printed.mock.calls).toEqual([[new Error("of onCrash itself")]]);
   });
-  const { socket } = await client(keep, port);
-  await order(socket, "exit");
-  await hear(socket);
-  await client(keep, port);
-  expect(server.threads).toMatchObject([{ restarts: 1 }]);
-  expect(printed.mock.calls).toEqual([[new Error("of onCrash itself")]]);
-});
+}
 
 test("what a handler fails with goes to the module's onError, and is no crash", async () => {
   const told = gate<unknown>();

@@ -18,8 +18,11 @@ const commands: Handler<TcpSocket | UnixSocket> = async (socket, { cancel, signa
     if (command === "reject") void Promise.reject(new TypeError("rejected where nobody looks"));
     if (command === "exit") process.exit(3);
     if (command === "fail") throw new RangeError("the handler's own");
-    if (command === "signal")
-      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    if (command === "signal") {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      await socket.write(`${(signal.reason as Error).name}\n`);
+      throw signal.reason;
+    }
     if (command === "stuck") await new Promise(() => {});
     if (command === "block") socket.readSync(buffer, { cancel });
     if (command === "block-for-ever") socket.readSync(buffer);
