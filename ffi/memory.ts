@@ -31,7 +31,9 @@ export function addressOf(view: View): number {
 /** Throws `TypeError` for what the FFI would silently turn into NULL or into the wrong bytes. */
 export function checkBytes(bytes: Uint8Array): void {
   if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError("expected a Uint8Array (a Buffer is one); wrap an ArrayBuffer as new Uint8Array(buffer)");
+    throw new TypeError(
+      "expected a Uint8Array (a Buffer is one), or a string where text is written; wrap an ArrayBuffer as new Uint8Array(buffer)",
+    );
   }
   // A detached buffer is zero long, and only then is it worth touching `.buffer`, which makes small arrays move.
   if (bytes.byteLength === 0 && (bytes.buffer as ArrayBuffer).detached === true) {

@@ -34,7 +34,7 @@ const advice: Readonly<Record<string, string>> = {
   EMFILE: "this process has too many files open; close some or raise `ulimit -n`",
   ENETUNREACH: "no route to that network; check the address and the network",
   ENFILE: "this machine has too many files open; close some or raise fs.file-max",
-  ENOENT: "no such path; start the server, or create the folder of the socket file",
+  ENOENT: "no such path; (to connect) start the server, or (to listen) create the folder of the socket file",
   ENOSYS: "this kernel or C library lacks the call",
   ENOTCONN: "the socket is not connected (any more)",
   ENOTSOCK: "the file descriptor is not a socket",

@@ -39,7 +39,7 @@ export class TimeoutError extends Error implements WriteProgress {
   declare bytesWritten?: number;
 
   constructor(operation: string) {
-    super(`${operation} timed out; allow more time, or set the deadline anew: an expired one stays expired`);
+    super(`${operation} timed out; allow more time, or, of a deadline, set it anew: an expired one stays expired`);
   }
 }
 

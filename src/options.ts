@@ -52,20 +52,31 @@ function meant(key: string, known: readonly string[]): string | undefined {
 }
 
 /**
+ * Which of two forms of options is meant: that with a `path`, or that with the `others`. Members that are undefined decide
+ * only if nothing else does.
+ */
+export function hasPath(options: object, others: readonly string[]): options is { path: string } {
+  if (typeof options !== "object" || options === null || !("path" in options)) return false;
+  return options.path !== undefined || !others.some((key) => (options as Record<string, unknown>)[key] !== undefined);
+}
+
+/**
  * Throws `TypeError` for what is no object, and for the first key that `call` does not know. `elsewhere` are keys of its
- * other forms, which may be what was meant.
+ * other form that may be what was meant, and `absent` those that may be there if they are undefined.
  */
 export function checkKeys(
   call: string,
   options: object,
   known: readonly string[],
   elsewhere: readonly string[] = [],
+  absent: readonly string[] = elsewhere,
 ): void {
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`${call} takes an object of options: { ${known.slice(0, 3).join(", ")}, … }`);
   }
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
+    if (absent.includes(key) && (options as Record<string, unknown>)[key] === undefined) continue;
     const name = meant(key, [...known, ...elsewhere]);
     throw new TypeError(
       `${call} has no option "${key}"${name === undefined ? `; it knows ${known.join(", ")}` : `; did you mean "${name}"?`}`,

@@ -1,5 +1,8 @@
 import { expect, test } from "bun:test";
-import { CancelSource, connectSync, listen } from "../src/index.ts";
+import { CancelSource, connectSync, listen, TcpListener } from "../src/index.ts";
+import { NONE } from "./leaks.ts";
+import { rejection } from "./promise/outcome.ts";
+import { changesAtRest, restingTable } from "./promise/settled.ts";
 import { keeper, readText } from "./setup.ts";
 import { Thread } from "./thread.ts";
 
@@ -59,4 +62,26 @@ test("the client that comes with the cancel is taken by one of them or stays for
     expect(readText(client)).toBe("hello");
     left?.close();
   }
+});
+
+test("copies in one thread accept side by side; cancel and close of one leave the others waiting", async () => {
+  const before = await restingTable();
+  const first = keep(listen({ hostname: "127.0.0.1" }));
+  const copies = [first, keep(TcpListener.from(first.handle)), keep(TcpListener.from(first.handle))] as const;
+  const { port } = first.address;
+  const [a, b, c] = copies.map((copy) => copy.accept({ timeout: 20_000 }));
+  const [closed, cancelled] = [rejection(a!), rejection(b!)];
+  copies[1].cancel("only you");
+  expect(await cancelled).toMatchObject({ name: "AbortError", cause: "only you" });
+  first.close();
+  expect(await closed).toMatchObject({ name: "ClosedError" });
+  const client = connectSync({ hostname: "127.0.0.1", port, timeout: 20_000 });
+  (await c!).close();
+  client.close();
+  copies[2].close();
+  const again = copies[1].accept({ timeout: 20_000 });
+  connectSync({ hostname: "127.0.0.1", port, timeout: 20_000 }).close();
+  (await again).close();
+  copies[1].close();
+  expect(await changesAtRest(before)).toEqual(NONE);
 });

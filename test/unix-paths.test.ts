@@ -2,7 +2,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { connectSync, listen, SystemError, TcpListener, UnixListener, UnixSocket } from "../src/index.ts";
+import { connectSync, listen, SystemError, TcpListener, TcpSocket, UnixListener, UnixSocket } from "../src/index.ts";
 import { systemCalls } from "./faults.ts";
 import { changes, NONE, table } from "./leaks.ts";
 import { keeper, temporaryDirectory } from "./setup.ts";
@@ -34,6 +34,19 @@ test("{ path } makes a UnixListener and a UnixSocket, { hostname, port } a TcpLi
   expect(keep(dial(path))).toBeInstanceOf(UnixSocket);
   expect(keep(listener.acceptSync({ timeout: 5000 }))).toBeInstanceOf(UnixSocket);
   expect(keep(listen({ hostname: "127.0.0.1" }))).toBeInstanceOf(TcpListener);
+});
+
+test("what is undefined does not decide which form is meant, unless nothing else does", () => {
+  const path = join(directory.path, "forms");
+  const listener = keep(listen({ path, hostname: undefined, port: undefined }));
+  expect(listener).toBeInstanceOf(UnixListener);
+  expect(keep(connectSync({ path, hostname: undefined, port: undefined }))).toBeInstanceOf(UnixSocket);
+  const tcp = keep(listen({ path: undefined, hostname: "127.0.0.1" }));
+  expect(tcp).toBeInstanceOf(TcpListener);
+  const { port } = tcp.address;
+  expect(keep(connectSync({ path: undefined, hostname: "127.0.0.1", port }))).toBeInstanceOf(TcpSocket);
+  // A path from a variable that is not set is no wish for a port.
+  expect(thrown(() => listen({ path: undefined } as unknown as { path: string }))).toBeInstanceOf(TypeError);
 });
 
 test("an abstract name has no file, is taken while somebody listens at it, and free after", () => {

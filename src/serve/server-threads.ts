@@ -7,6 +7,7 @@ import { checkCount, checkKeys } from "../options.ts";
 import { printAs, writeAddress } from "../print.ts";
 import { SLOTS } from "../shared/holds.ts";
 import { type InetListenOptions, type ListenOptions, listen, type UnixListenOptions } from "../socket/listen.ts";
+import { CancellableSocket } from "../socket/socket.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import { reactor } from "../wait/reactor.ts";
 import { type ShutdownResult, since } from "./counts.ts";
@@ -45,7 +46,10 @@ export interface ServeThreadsOptions<L extends ListenOptions = ListenOptions> {
   listen: L;
   /** How many, from 1 to 1,023. Default: as many as there are cores (`os.availableParallelism()`). */
   threads?: number | undefined;
-  /** How many connections each thread serves at once. Default: as many as come. */
+  /**
+   * How many connections each thread serves at once, those included whose handlers are done and whose peers have not ended
+   * (up to 5 s). Default: as many as come. 1 for handlers that block.
+   */
   maxConnections?: number | undefined;
   /**
    * Told what a thread crashed with, and which one it was. Default: `console.error`. What it throws itself, or is rejected
@@ -56,8 +60,9 @@ export interface ServeThreadsOptions<L extends ListenOptions = ListenOptions> {
 
 /**
  * Serves in several threads what comes to one listener. `module` is what each of them imports: its default export is the
- * handler, as `serve` takes it; it may export `onError`, too. A handler may block its thread: a server that begins to
- * shut down ends its waits under `context.cancel` all the same.
+ * handler, as `serve` takes it; it may export `onError`, too. (Nothing checks its type: for a path as well as a port it is a
+ * plain `Handler`.) A handler may block its thread: a server that begins to shut down ends its waits under
+ * `context.cancel` all the same.
  *
  * A thread that crashes (an exception that nobody caught, `process.exit()`) is replaced, and `onCrash` told; the sockets
  * that it had are closed, and the others serve on. If a thread fails before any other has come up (the module is not
@@ -88,15 +93,18 @@ export function serveThreads(module: URL, options: ServeThreadsOptions): Threade
   if (!(module instanceof URL)) {
     throw new TypeError('serveThreads takes the URL of a module first: new URL("./handler.ts", import.meta.url)');
   }
+  if (Object.hasOwn(options ?? {}, "onError")) {
+    throw new TypeError(
+      'serveThreads has no option "onError": export it from the handler\'s module, beside the default export',
+    );
+  }
   checkKeys("serveThreads", options, ["listen", "threads", "maxConnections", "onCrash"]);
   const { threads = availableParallelism(), maxConnections = NEVER, onCrash = console.error } = options;
   checkCount(threads, "threads", 1, SLOTS - 1); // this one holds the listener, too
   checkMaxConnections(maxConnections);
   if (typeof onCrash !== "function") throw new TypeError(`onCrash is a function, not ${typeof onCrash}`);
-  if (typeof options.listen !== "object" || options.listen === null) {
-    throw new TypeError(
-      "serveThreads has to know where to listen: { listen: { port: 8080 } }, or { listen: { path } }",
-    );
+  if (typeof options.listen !== "object" || options.listen === null || options.listen instanceof CancellableSocket) {
+    throw new TypeError("serveThreads listens itself: { listen: { port: 8080 } }, or { listen: { path } }");
   }
   return ThreadedServer.start(module.href, listen(options.listen), { threads, maxConnections, onCrash });
 }
@@ -236,7 +244,7 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
    * Ends the server gracefully, as `Server.shutdown` does, in all threads at once, and joins them. A thread that is
    * blocked when `grace` has passed, and cannot hear that it has, is terminated half a second later.
    *
-   * A second call counts on its own, and the earliest `grace` holds. Rejected with `TypeError`, `RangeError`.
+   * A second call counts on its own, and the `grace` that is over first holds. Rejected with `TypeError`, `RangeError`.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<ShutdownResult> {
     const { until, settle } = readShutdown(options);

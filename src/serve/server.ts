@@ -21,8 +21,8 @@ const NEVER = Number.POSITIVE_INFINITY;
 
 export interface ServeOptions<S = AnySocket> {
   /**
-   * How many connections are served at once; the next ones wait in the kernel's queue (`backlog` of `listen`), and none is
-   * dropped. Default: as many as come.
+   * How many connections are served at once, those included whose handlers are done and whose peers have not ended (up to
+   * 5 s); the next ones wait in the kernel's queue (`backlog` of `listen`), and none is dropped. Default: as many as come.
    */
   maxConnections?: number | undefined;
   /**
@@ -63,8 +63,13 @@ export function serve(listener: AnyListener, handler: Handler<never>, options: S
   checkMaxConnections(maxConnections);
   if (typeof onError !== "function") throw new TypeError(`onError is a function, not ${typeof onError}`);
   if (listener.closed) throw new ClosedError("this listener was closed; serve takes one that is open");
+  if (served.has(listener)) throw new TypeError("this listener has a server already; a handle of it can have another");
+  served.add(listener);
   return Server.start(listener, handler as Handler, { maxConnections, onError: onError as OnError });
 }
+
+/** Listeners that have servers. */
+const served = new WeakSet<AnyListener>();
 
 /** Throws `TypeError`, `RangeError`. */
 export function checkMaxConnections(count: number): void {
@@ -188,7 +193,7 @@ export class Server implements Disposable, AsyncDisposable {
    * connections, those that are still in the kernel's queue included. What is active when `grace` has passed is reset.
    * Resolves when the server is finished, with what became of the connections from this call on.
    *
-   * A second call counts on its own, and the earlier `grace` holds. Rejected with `TypeError`, `RangeError`.
+   * A second call counts on its own, and the `grace` that is over first holds. Rejected with `TypeError`, `RangeError`.
    *
    * ```ts
    * const { completed, forced } = await server.shutdown({ grace: 30_000 });

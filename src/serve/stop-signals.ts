@@ -1,5 +1,6 @@
 /** The signals of the process that end a server. */
 import { constants as system } from "node:os";
+import { isMainThread } from "node:worker_threads";
 
 /** `NodeJS.Signals`, for those who compile without Node.js's types. */
 export type Signal = `SIG${string}`;
@@ -23,6 +24,11 @@ export class StopSignals {
   /** None: SIGINT and SIGTERM. Throws `TypeError` for what is no signal, or none that can be heard, and listens to none then. */
   add(names: readonly Signal[]): void {
     const wanted: readonly Signal[] = names.length === 0 ? ["SIGINT", "SIGTERM"] : names;
+    if (!isMainThread) {
+      throw new TypeError(
+        "signals come to the main thread only: call shutdownOn there, or shutdown here when it says so",
+      );
+    }
     for (const name of wanted) {
       if (!(name in system.signals)) throw new TypeError(`there is no signal ${String(name)}`);
       if (name === "SIGKILL" || name === "SIGSTOP") throw new TypeError(`no process hears ${name}; take SIGTERM`);

@@ -12,7 +12,9 @@ function say(news: ThreadNews): void {
 }
 
 const { module, listener, isUnix, cancel, counts, maxConnections } = workerData as ThreadJob;
-const { default: handler, onError = console.error } = await import(module);
+const { default: handler, onError = console.error } = await import(module).catch((error: unknown) => {
+  throw new Error(`serveThreads cannot load ${module}: ${error}`, { cause: error });
+});
 if (typeof handler !== "function") {
   throw new TypeError(`${module} has no handler: it has to \`export default\` a function (socket, context) => …`);
 }

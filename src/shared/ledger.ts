@@ -229,7 +229,7 @@ export function meet(memory: unknown, what: string): Ledger {
   const arrived = Ledger.attach(memory);
   if (arrived === null) {
     throw new TypeError(
-      `not the handle of a ${what}, or a copy of one; send the handle with postMessage, as other serializers copy its shared memory`,
+      `not the handle of a ${what}, or a copy of one; send its \`handle\` with postMessage, as other serializers copy its shared memory`,
     );
   }
   const met = known.find((one) => one.id === arrived.id); // one memory arrives as a new object each time

@@ -1,6 +1,6 @@
 /** `connect` and `connectSync`: what users pass, checked, and the dial for it. */
 import { type InetAddress, ipVersion, Sockaddr } from "../../ffi/sockaddr.ts";
-import { checkBoolean, checkHostname, checkKeys, checkPort, checkText } from "../options.ts";
+import { checkBoolean, checkHostname, checkKeys, checkPort, checkText, hasPath } from "../options.ts";
 import {
   admit,
   attemptSync,
@@ -33,6 +33,8 @@ export interface ConnectOptions extends OperationOptions {
 export interface UnixConnectOptions {
   /** The path that a server listens at. A first character of NUL: an abstract name (Linux). */
   path: string;
+  hostname?: undefined;
+  port?: undefined;
 }
 
 const tcpKeys = [
@@ -75,7 +77,7 @@ function checkTcp(form: Form, options: TcpConnectOptions & { lookup?: LookupFunc
 }
 
 function checkUnix(form: Form, options: UnixConnectOptions): void {
-  checkKeys(form, options, ["path", ...waitKeys[form]]);
+  checkKeys(form, options, ["path", ...waitKeys[form]], [], [...tcpKeys, "lookup"]);
   checkText(options.path, "path");
   new Sockaddr().encode(options); // throws for a path that does not fit
 }
@@ -142,7 +144,7 @@ export function connect(
 export async function connect(
   options: (TcpConnectOptions & ConnectOptions) | (UnixConnectOptions & OperationOptions),
 ): Promise<TcpSocket | UnixSocket> {
-  if (typeof options === "object" && options !== null && "path" in options) {
+  if (hasPath(options, tcpKeys)) {
     checkUnix("connect", options);
     return dialLater(new UnixDial(options.path), options, 0, lookUp);
   }
@@ -174,7 +176,7 @@ export function connectSync(options: (TcpConnectOptions | UnixConnectOptions) & 
       "connectSync takes no lookup function: it would have to wait for a promise. Pass an IP address",
     );
   }
-  if (typeof options === "object" && options !== null && "path" in options) {
+  if (hasPath(options, tcpKeys)) {
     checkUnix("connectSync", options);
     return dialSync(new UnixDial(options.path), options);
   }

@@ -236,7 +236,9 @@ export class StreamCore extends SocketCore {
 
   override closedError(interest = 0): ClosedError | null {
     if (this.writeEnded && interest === WRITABLE && !this.closed) {
-      return new ClosedError("the writing side was ended by closeWrite");
+      return new ClosedError(
+        "the writing side was ended, by closeWrite or closeGracefully, or as the handler of its server was done: await what it writes",
+      );
     }
     return super.closedError();
   }

@@ -25,6 +25,7 @@ export interface TcpConnectOptions {
   /** An IP address, `localhost`, or a name, which is looked up under the same deadline and cancel. */
   hostname: string;
   port: number;
+  path?: undefined;
   /** 4 or 6: addresses of that family only. Default 0: both. */
   family?: Family | undefined;
   /** The IP address to connect from. Default: the kernel's choice. */

@@ -4,7 +4,7 @@ import { getaddrinfo } from "../../ffi/resolve.ts";
 import type { InetAddress } from "../../ffi/sockaddr.ts";
 import * as sys from "../../ffi/socket.ts";
 import { SystemError } from "../errors.ts";
-import { checkBoolean, checkCount, checkHostname, checkKeys, checkPort, checkText } from "../options.ts";
+import { checkBoolean, checkCount, checkHostname, checkKeys, checkPort, checkText, hasPath } from "../options.ts";
 import { closeOwned, own } from "../shared/ledger.ts";
 import { bindPath } from "./bind-path.ts";
 import { removeFile } from "./listening-fd.ts";
@@ -38,6 +38,7 @@ export interface InetListenOptions {
   reusePort?: boolean | undefined;
   /** With `"::"`: do not take IPv4 clients. Default false. */
   ipv6Only?: boolean | undefined;
+  path?: undefined;
 }
 
 export interface UnixListenOptions {
@@ -49,12 +50,16 @@ export interface UnixListenOptions {
   path: string;
   /** Connections that the kernel queues for `accept`; default 511. */
   backlog?: number | undefined;
+  hostname?: undefined;
+  port?: undefined;
+  reusePort?: undefined;
+  ipv6Only?: undefined;
 }
 
 /** What `listen` takes. */
 export type ListenOptions = InetListenOptions | UnixListenOptions;
 
-const inetKeys = ["hostname", "port", "backlog", "reusePort", "ipv6Only"] as const;
+const inetKeys = ["hostname", "port", "reusePort", "ipv6Only"] as const;
 const unixKeys = ["path", "backlog"] as const;
 
 /**
@@ -70,9 +75,9 @@ export function listen(options?: InetListenOptions): TcpListener;
 export function listen(options: UnixListenOptions): UnixListener;
 export function listen(options: ListenOptions): TcpListener | UnixListener;
 export function listen(options: ListenOptions = {}): TcpListener | UnixListener {
-  const unix = typeof options === "object" && options !== null && "path" in options;
-  if (unix) checkKeys("listen", options, unixKeys);
-  else checkKeys("listen", options, inetKeys, ["path"]);
+  const unix = hasPath(options, inetKeys);
+  if (unix) checkKeys("listen", options, unixKeys, [], inetKeys);
+  else checkKeys("listen", options, [...inetKeys, "backlog"], ["path"]);
   const { backlog = 511 } = options;
   checkCount(backlog, "backlog", 0, 0x7fff_ffff);
   return unix ? listenAt(options.path, backlog) : listenInet(options as InetListenOptions, backlog);

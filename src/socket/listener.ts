@@ -41,7 +41,8 @@ export class ListenerCore<S = unknown> extends SocketCore {
   onSettled: (() => void) | null = null;
 
   constructor(listening: ListeningFd, kind: string, wrap: (fd: number, peer: Sockaddr) => S) {
-    super(listening.fd, kind, () => listening.release());
+    const fd = listening.take();
+    super(fd, kind, () => listening.release(fd));
     this.listening = listening;
     this.wrap = wrap;
     if (listening.stopped) this.stop(undefined); // it came too late: every other thread is stopping

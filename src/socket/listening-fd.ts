@@ -2,6 +2,8 @@
 import { lstatSync, unlinkSync } from "node:fs";
 import { threadId } from "node:worker_threads";
 import { monotonic } from "../../ffi/clock.ts";
+import { fcntl } from "../../ffi/fd.ts";
+import { constants } from "../../ffi/platform/index.ts";
 import { roundTripTime } from "../../ffi/tcp-info.ts";
 import { defineKind, type Kind, Shared, type SharedHandle } from "../shared/holds.ts";
 import { closeOwned, ledger, own } from "../shared/ledger.ts";
@@ -149,6 +151,8 @@ export class ListeningFd {
   readonly #kind: ListenerKind;
   readonly #file: SocketFile | undefined;
   #references = 1;
+  /** One of the objects has `fd` itself. */
+  #isTaken = false;
   /** How many of the references are of objects that are stopping. */
   #stopping = 0;
   #stop: StopState = StopState.create();
@@ -236,8 +240,32 @@ export class ListeningFd {
     else if (!this.stopped) keepOut(this.fd, this.#kind, this.#stop);
   }
 
+  /**
+   * A descriptor for one object: a selector takes each number once, so a second object of this thread has a duplicate.
+   * Throws `SystemError` (`EMFILE`), and lets go then.
+   */
+  take(): number {
+    if (!this.#isTaken) {
+      this.#isTaken = true;
+      return this.fd;
+    }
+    try {
+      return own(fcntl(this.fd, constants.F_DUPFD_CLOEXEC, 0));
+    } catch (error) {
+      this.#letGo();
+      throw error;
+    }
+  }
+
+  /** What `take` gave. */
+  release(fd: number): void {
+    if (fd === this.fd) this.#isTaken = false;
+    else closeOwned(fd);
+    this.#letGo();
+  }
+
   /** The last object of the last thread closes the descriptor. */
-  release(): void {
+  #letGo(): void {
     if (--this.#references > 0) {
       this.#stopIfAllStop();
       return;

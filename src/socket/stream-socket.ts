@@ -224,7 +224,10 @@ export abstract class StreamSocket
     return handle;
   }
 
-  /** Closes with a reset: the peer gets `ECONNRESET`, and what it has not received yet is lost. Idempotent. */
+  /**
+   * Closes with a reset: the peer gets `ECONNRESET`, and what it has not received yet is lost. Idempotent. (Unix sockets
+   * have no resets: there the peer reads what was sent and then the end, or `ECONNRESET` if it had sent what was not read.)
+   */
   resetAndDestroy(): void {
     if (this.#core.closed) return;
     setsockopt(this.#core.fd, SOL_SOCKET, SO_LINGER, LINGER_0);

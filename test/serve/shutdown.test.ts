@@ -8,6 +8,7 @@ import {
   Server,
   type ShutdownOptions,
   serve,
+  TcpListener,
   type TcpSocket,
 } from "../../src/index.ts";
 import { changes, NONE, table } from "../leaks.ts";
@@ -195,6 +196,17 @@ test("nothing is left of a thousand connections, however they ended", async () =
   const before = table();
   await round(1000);
   expect(changes(before)).toEqual(NONE);
+});
+
+test("a listener has one server; a copy of it may have another", async () => {
+  const listener = keep(listen({ hostname }));
+  const { port } = listener.address;
+  const server = keep(serve(listener, async (socket) => void (await socket.write("first"))));
+  expect(thrown(() => serve(listener, () => {})).message).toContain("has a server already");
+  keep(serve(TcpListener.from(listener.handle), async (socket) => void (await socket.write("second"))));
+  expect((await hear(await dial(port))).text).toBeOneOf(["first", "second"]);
+  server.close();
+  expect((await hear(await dial(port))).text).toBe("second");
 });
 
 test("wrong arguments are a TypeError or a RangeError, and change nothing", async () => {

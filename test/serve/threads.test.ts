@@ -1,9 +1,11 @@
 /** `serveThreads`: threads over one listener, and what happens when one of them crashes. */
-import { expect, spyOn, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { monotonic } from "../../ffi/index.ts";
-import { connect, listen, serveThreads, type TcpSocket, ThreadedServer } from "../../src/index.ts";
+import { connect, listen, serveThreads, TcpListener, type TcpSocket, ThreadedServer } from "../../src/index.ts";
 import { NONE } from "../leaks.ts";
 import { changesAtRest, restingTable } from "../promise/settled.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
@@ -169,8 +171,12 @@ test("maxConnections holds in each thread", async () => {
   expect([...sockets.keys()]).toContain(Number(await next));
 });
 
+const broken = temporaryDirectory();
+afterAll(() => broken[Symbol.dispose]());
+writeFileSync(join(broken.path, "broken.ts"), "export default (");
 const unfit: [what: string, module: URL, message: RegExp][] = [
   ["is not there", handlers("not-there"), /not-there/],
+  ["is no program", pathToFileURL(join(broken.path, "broken.ts")), /broken\.ts/],
   ["has no handler", handlers("nothing"), /export default/],
 ];
 for (const [what, module, message] of unfit) {
@@ -193,8 +199,10 @@ for (const [what, module, message] of unfit) {
 const wrong: [args: unknown[], error: ErrorConstructor, message: RegExp][] = [
   [["./handler.ts", { listen: {} }], TypeError, /new URL/],
   [[handlers("commands")], TypeError, /serveThreads/],
-  [[handlers("commands"), {}], TypeError, /where to listen/],
-  [[handlers("commands"), { listen: 8080 }], TypeError, /where to listen/],
+  [[handlers("commands"), {}], TypeError, /listens itself/],
+  [[handlers("commands"), { listen: 8080 }], TypeError, /listens itself/],
+  [[handlers("commands"), { listen: Object.create(TcpListener.prototype) }], TypeError, /listens itself/],
+  [[handlers("commands"), { listen: {}, onError: () => {} }], TypeError, /export it/],
   [[handlers("commands"), { listen: { host: "::" } }], TypeError, /hostname/],
   [[handlers("commands"), { listen: {}, thread: 2 }], TypeError, /threads/],
   [[handlers("commands"), { listen: {}, threads: 0 }], RangeError, /threads/],
