@@ -53,6 +53,10 @@ export class Connection {
   readonly #counts: Counts;
   /** What it counts as, or will. */
   #outcome: "completed" | "forced" | "failed" = "completed";
+  #isSettled = false;
+  /** It was counted as completed, which can be taken back. */
+  #mayFail = false;
+  #looks = 0;
   #isClosing = false;
   /** See `Context`. */
   #reason: unknown;
@@ -65,6 +69,14 @@ export class Connection {
     counts.begin();
     coreOfSocket(socket).whenLeaving(() => {
       counts.end(this.#outcome);
+      // A handler that has closed its socket itself may be about to fail: it has a turn to say so, and no more.
+      this.#mayFail = !this.#isSettled && this.#outcome === "completed";
+      if (this.#mayFail) {
+        this.#looks = counts.looks;
+        setImmediate(() => {
+          this.#mayFail = false;
+        });
+      }
       onLeft(this);
     });
   }
@@ -73,7 +85,9 @@ export class Connection {
   async run(handler: Handler, onError: OnError): Promise<void> {
     try {
       await handler(this.socket, new Context(this.#source.token, () => this.#cancelledFor()));
+      this.#isSettled = true;
     } catch (error) {
+      this.#isSettled = true;
       // What we closed under its hands is `forced`, and no error of the handler.
       if (!this.#isOwnEnd(error) && !(this.#outcome === "forced" && error instanceof ClosedError)) {
         this.#fail();
@@ -86,10 +100,8 @@ export class Connection {
   }
 
   #fail(): void {
-    if (this.#outcome === "completed") {
-      if (this.socket.closed) this.#counts.takeBackCompleted(); // it had closed its socket itself
-      this.#outcome = "failed";
-    }
+    if (this.#mayFail) this.#counts.takeBackCompleted(this.#looks);
+    if (this.#outcome === "completed") this.#outcome = "failed";
     this.socket.resetAndDestroy(); // the peer must not take a part for the whole
   }
 

@@ -17,6 +17,9 @@ export class Counts {
   /** Doubles, so that they never overflow; written by one thread at a time, and not torn on the 64-bit machines we run on. */
   readonly words: Float64Array<ArrayBufferLike>;
 
+  /** How often this thread has looked at the ends. */
+  looks = 0;
+
   /** Begins with zeros, and goes on with what another thread has counted. */
   constructor(words: Float64Array<ArrayBufferLike> = new Float64Array(COUNTS)) {
     this.words = words;
@@ -37,7 +40,9 @@ export class Counts {
     return this.words[SERVED]!;
   }
 
+  /** What has been looked at stays: see `takeBackCompleted`. */
   get ends(): ShutdownResult {
+    this.looks++;
     return { completed: this.words[COMPLETED]!, forced: this.words[FORCED]! };
   }
 
@@ -46,16 +51,16 @@ export class Counts {
   }
 
   /** One that was active is over. */
-  end(how: "completed" | "forced" | "failed"): void {
+  end(outcome: "completed" | "forced" | "failed"): void {
     this.words[ACTIVE]! -= 1;
     this.words[SERVED]! += 1;
-    if (how === "completed") this.words[COMPLETED]! += 1;
-    if (how === "forced") this.words[FORCED]! += 1;
+    if (outcome === "completed") this.words[COMPLETED]! += 1;
+    if (outcome === "forced") this.words[FORCED]! += 1;
   }
 
-  /** One that was counted as completed has failed after all. */
-  takeBackCompleted(): void {
-    this.words[COMPLETED]! -= 1;
+  /** One that was counted as completed has failed after all; `looks` is that of the moment when it was. */
+  takeBackCompleted(looks: number): void {
+    if (looks === this.looks) this.words[COMPLETED]! -= 1;
   }
 
   /** All that are active are over: their thread has ended. */
@@ -64,6 +69,7 @@ export class Counts {
   }
 }
 
+/** What was taken back meanwhile may have been counted before. */
 export function since(before: ShutdownResult, now: ShutdownResult): ShutdownResult {
-  return { completed: now.completed - before.completed, forced: now.forced - before.forced };
+  return { completed: Math.max(0, now.completed - before.completed), forced: now.forced - before.forced };
 }

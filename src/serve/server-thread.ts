@@ -18,6 +18,8 @@ const A_WHILE = 10_000;
 export interface Owner {
   /** It serves. */
   cameUp(thread: ServerThread): void;
+  /** It was told to stop, and the listener's queue is empty. */
+  drained(): void;
   /** It has ended, without having been told to. */
   crashed(thread: ServerThread, error: unknown): void;
   /** It has ended, as it was told to. */
@@ -31,11 +33,12 @@ export class ServerThread {
   readonly #counts = Counts.shared();
   #worker: Worker | null = null;
   #state: "starting" | "up" | "done" | "terminated" | "down" = "down";
-  #error: unknown;
+  /** What it failed with. */
+  #failure: { readonly error: unknown } | null = null;
   #startedAt = 0;
   #pause = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** What it is to be told once it is up. */
+  /** What it was told, and one that takes its place is to be told. */
   readonly #orders: ThreadOrder[] = [];
   #id = 0;
   #restarts = 0;
@@ -65,16 +68,16 @@ export class ServerThread {
     return this.#state !== "down";
   }
 
-  /** It has begun, and does not serve yet. */
-  get isStarting(): boolean {
-    return this.#state === "starting";
+  /** It serves, or comes to its end. */
+  get isUp(): boolean {
+    return this.#state === "up" || this.#state === "done";
   }
 
   #start(): void {
     this.#startedAt = monotonic();
     makeSureOfRoom(this.#fd);
     this.#state = "starting";
-    this.#error = undefined;
+    this.#failure = null;
     const worker = new Worker(new URL("./thread-entry.ts", import.meta.url), { workerData: this.#job });
     releaseOnExit(worker); // before our own listener: its clients see an end first
     this.#worker = worker;
@@ -84,16 +87,20 @@ export class ServerThread {
       if (news !== undefined) this.#hear(news);
     });
     worker.on("error", (error) => {
-      this.#error ??= error;
+      this.#failure ??= { error };
     });
     worker.on("exit", (status) => this.#exited(status));
   }
 
   #hear(news: ThreadNews): void {
     if (this.#state === "terminated") return;
+    if (news === "drained") {
+      this.#owner.drained();
+      return;
+    }
     this.#state = news;
     if (news === "done") return;
-    for (const order of this.#orders.splice(0)) this.#post(order);
+    for (const order of this.#orders) this.#post(order);
     this.#owner.cameUp(this);
   }
 
@@ -103,7 +110,8 @@ export class ServerThread {
     this.#state = "down";
     this.#counts.endAll();
     if (wasToEnd) this.#owner.ended(this);
-    else this.#owner.crashed(this, this.#error ?? new Error(`a thread ended by itself, with status ${status}`));
+    else if (this.#failure !== null) this.#owner.crashed(this, this.#failure.error);
+    else this.#owner.crashed(this, new Error(`a thread ended by itself, with status ${status}`));
   }
 
   /** Another one takes its place, after a pause. */
@@ -131,10 +139,9 @@ export class ServerThread {
   }
 
   tell(order: ThreadOrder): void {
+    this.#orders.push(order);
     if (this.#state === "up") this.#post(order);
-    else if (order === "close")
-      this.terminate(); // it serves nobody yet
-    else this.#orders.push(order);
+    else if (order === "close") this.terminate(); // it serves nobody yet
   }
 
   #post(order: ThreadOrder): void {

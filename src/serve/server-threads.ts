@@ -127,7 +127,7 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
    * other had come up; a rejection that nobody looks at ends the process, as any does.
    */
   readonly finished: Promise<void>;
-  /** Never accepts: it is there for the threads that are to come. */
+  /** Never accepts: it is there for the threads that are to come, until the queue is empty. */
   readonly #listener: AnyListener;
   /** What every connection's source descends from, in each thread. */
   readonly #source = new CancelSource();
@@ -166,7 +166,10 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
       maxConnections,
     };
     const owner: Owner = {
-      cameUp: () => this.#cameUp(),
+      cameUp: () => {
+        this.#anyCameUp = true;
+      },
+      drained: () => this.#drained(),
       crashed: (thread, error) => this.#crashed(thread, error),
       ended: (thread) => this.#ended(thread),
     };
@@ -205,26 +208,24 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     return sum;
   }
 
-  #cameUp(): void {
-    this.#anyCameUp = true;
-    if (this.#isStopping) this.#leaveListener();
-  }
-
   /** What is told last may call any of our methods. */
   #crashed(thread: ServerThread, error: unknown): void {
     const status = statusOf(thread);
-    const isFatal = !this.#anyCameUp && !this.#isStopping;
+    const isFatal = !this.#anyCameUp && this.#failure === null;
     if (isFatal) {
       this.#failure = { error };
       this.close();
-    } else if (!this.#isStopping) thread.restart();
-    if (this.#isStopping) this.#ended(thread);
+    } else if (!this.#isStopping || (this.#isUnattended && !this.#listener.closed)) thread.restart();
+    else this.#ended(thread);
     if (!isFatal) void tell(this.#onCrash, error, status);
+  }
+
+  get #isUnattended(): boolean {
+    return ![...this.#unfinished].some((thread) => thread.isRunning);
   }
 
   #ended(thread: ServerThread): void {
     if (!this.#unfinished.delete(thread)) return;
-    if (this.#isStopping) this.#leaveListener();
     if (this.#unfinished.size > 0) return;
     this.#isFinished = true;
     this.#signals.end();
@@ -273,25 +274,35 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     this.#isStopping = true;
     if (!this.#source.cancelled) this.#source.cancel(why);
     const threads = [...this.#unfinished];
-    const isUnattended = !threads.some((thread) => thread.isRunning);
     for (const thread of threads) thread.tell(order);
-    if (isUnattended && order !== "close") threads[0]!.startNow(); // somebody has to take what is queued already
-    for (const thread of threads) {
-      if (thread.isRunning) continue;
-      thread.stayDown();
-      this.#ended(thread);
+    let successor: ServerThread | undefined;
+    if (order !== "close" && !this.#listener.closed) {
+      // Not when each thread has said that it stops: one may be blocked, and the others leave meanwhile.
+      this.#listener.keepOut();
+      if (this.#isUnattended) successor = threads[0]; // somebody has to take what is queued already
+      successor?.startNow();
     }
-    this.#leaveListener();
+    for (const thread of threads) if (!thread.isRunning && thread !== successor) this.#end(thread);
   }
 
-  /** Threads that are about to take their copies have to find it open; the others end it once they have all stopped. */
-  #leaveListener(): void {
-    if (![...this.#unfinished].some((thread) => thread.isStarting)) this.#listener.close();
+  /** Nobody is in the queue, and nobody comes: who is about to take a copy of the listener finds nothing to do. */
+  #drained(): void {
+    this.#listener.close();
+    for (const thread of [...this.#unfinished]) if (!thread.isUp) this.#end(thread);
+  }
+
+  #end(thread: ServerThread): void {
+    if (thread.isRunning) {
+      thread.terminate();
+      return;
+    }
+    thread.stayDown();
+    this.#ended(thread);
   }
 
   #terminate(): void {
     this.#listener.close();
-    for (const thread of this.#unfinished) thread.terminate();
+    for (const thread of [...this.#unfinished]) this.#end(thread);
   }
 
   /**

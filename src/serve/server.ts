@@ -84,6 +84,8 @@ interface Setting {
   parent?: CancelSource;
   /** Where another thread looks. */
   counts?: Counts;
+  /** Called when the listener has come to its end, and nobody is in its queue. */
+  onDrained?: () => void;
 }
 
 /** What `serve` returns. */
@@ -118,14 +120,14 @@ export class Server implements Disposable, AsyncDisposable {
 
   private constructor(listener: AnyListener, handler: Handler, setting: Setting) {
     if (typeof handler !== "function") throw new TypeError("Server has no public constructor: use serve");
-    const { maxConnections, onError, parent, counts = new Counts() } = setting;
+    const { maxConnections, onError, parent, counts = new Counts(), onDrained } = setting;
     this.#listener = listener;
     this.#handler = handler;
     this.#maxConnections = maxConnections;
     this.#onError = onError;
     this.#source = new CancelSource({ parent });
     this.#counts = counts;
-    this.finished = this.#run();
+    this.finished = this.#run(onDrained);
   }
 
   /** @internal */
@@ -138,14 +140,16 @@ export class Server implements Disposable, AsyncDisposable {
     return this.#tracker.active;
   }
 
-  async #run(): Promise<void> {
+  async #run(onDrained?: () => void): Promise<void> {
     reactor().hold();
     try {
       await this.#acceptAll();
+      onDrained?.();
     } finally {
       this.#listener.close();
       this.#tracker.close();
       await this.#tracker.wait();
+      await new Promise((resolve) => setImmediate(resolve)); // what was counted as completed may be taken back
       this.#isFinished = true;
       this.#signals.end();
       this.#grace.clear();
@@ -218,8 +222,6 @@ export class Server implements Disposable, AsyncDisposable {
     } catch {
       // `finished` tells why; the connections have come to their ends all the same.
     }
-    // A handler that has closed its socket itself may be about to fail. (Of one that fails later still, it is too late to tell.)
-    await new Promise((resolve) => setImmediate(resolve));
     return since(before, this.#counts.ends);
   }
 

@@ -24,6 +24,7 @@ const server = Server.start(isUnix ? UnixListener.from(listener) : TcpListener.f
   onError,
   parent: CancelSource.from(cancel),
   counts: new Counts(counts),
+  onDrained: () => say("drained"),
 });
 parentPort!.on("message", (message) => {
   const order = unwrap<ThreadOrder>(message);

@@ -19,8 +19,8 @@ export interface ThreadJob {
 /** What a thread is told: to drain until then (a `monotonic()` time), or to close. */
 export type ThreadOrder = { readonly until: number; readonly settle: number | undefined } | "close";
 
-/** What a thread says: it serves, and then that it has come to its end. */
-export type ThreadNews = "up" | "done";
+/** What a thread says: it serves, it has found the queue empty and will stay so, it has come to its end. */
+export type ThreadNews = "up" | "drained" | "done";
 
 /** Messages of ours, among those of the module, which may talk to its parent as well. */
 interface Envelope<T> {

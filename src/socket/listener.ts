@@ -246,6 +246,15 @@ export abstract class StreamListener<S> extends CancellableSocket {
     this.#core.stop(options.settle);
   }
 
+  /**
+   * @internal `stopAccepting` for whoever knows that all threads of the listener are about to stop, and cannot wait for each
+   * to say so: one may be blocked.
+   */
+  keepOut(): void {
+    this.#core.assertOpen();
+    this.#core.listening.keepOut();
+  }
+
   /** Connections as they come, until the listener is closed. Leaving the loop leaves it open, and no connection is lost. */
   [Symbol.asyncIterator](): AsyncIterableIterator<S> {
     return new Iteration(async (options) => {

@@ -240,6 +240,11 @@ export class ListeningFd {
     else if (!this.stopped) keepOut(this.fd, this.#kind, this.#stop);
   }
 
+  /** The kernel lets nobody in any more, though not all threads have said that they stop. */
+  keepOut(): void {
+    if (!this.stopped) keepOut(this.fd, this.#kind, this.#stop);
+  }
+
   /**
    * A descriptor for one object: a selector takes each number once, so a second object of this thread has a duplicate.
    * Throws `SystemError` (`EMFILE`), and lets go then.

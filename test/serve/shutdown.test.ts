@@ -198,6 +198,34 @@ test("nothing is left of a thousand connections, however they ended", async () =
   expect(changes(before)).toEqual(NONE);
 });
 
+test("a handler that closes its socket before the shutdown and fails during it changes no count", async () => {
+  const listener = keep(listen({ hostname }));
+  const fails = gate();
+  const told = gate<unknown>();
+  const server = keep(
+    serve(
+      listener,
+      async (socket) => {
+        if ((await readText(socket)) !== "close") return;
+        socket.close();
+        await fails.promise;
+        throw new Error("late");
+      },
+      { onError: told.resolve },
+    ),
+  );
+  const [first, second] = [keep(await dial(listener)), keep(await dial(listener))];
+  await first.write("close");
+  expect((await hear(first)).end).toBe("end");
+  await until("the other one to be served", () => server.active === 1);
+  const result = server.shutdown();
+  fails.resolve();
+  expect(await told.promise).toEqual(new Error("late"));
+  await second.write("go");
+  await hear(second);
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+});
+
 test("a listener has one server; a copy of it may have another", async () => {
   const listener = keep(listen({ hostname }));
   const { port } = listener.address;
