@@ -58,8 +58,15 @@ const packageTest = needs("npm", "node", "tar");
 packageTest("the package is the sources, their declarations, and what a reader expects; no tests", async () => {
   const { files } = await packed();
   for (const file of ["package.json", "README.md", "CHANGELOG.md", "LICENSE"]) expect(files).toContain(file);
-  const others = files.filter((file) => !/^(src|ffi)\/.*\.ts$|^types\/(src|ffi)\/.*\.d\.ts$/.test(file));
+  const others = files.filter(
+    (file) => !/^(src|ffi|examples)\/.*\.ts$|^docs\/.*\.md$|^types\/(src|ffi)\/.*\.d\.ts$/.test(file),
+  );
   expect(others.toSorted()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "only-bun.mjs", "package.json"]);
+  const links = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/\]\(([a-z][^):]*)\)/g)].map(
+    ([, to]) => to!,
+  );
+  expect(links.length).toBeGreaterThan(5);
+  for (const link of links) expect(files).toContain(link);
   expect(files.filter((file) => /test|bench|fixture|node_modules/.test(file))).toEqual([]);
 });
 
