@@ -14,8 +14,9 @@ import {
 } from "../wait/attempt.ts";
 import { Park } from "../wait/park.ts";
 import { Queue, type QueueOwner } from "../wait/queue.ts";
-import { type Ready, type Registration, reactor } from "../wait/reactor.ts";
+import { reactor } from "../wait/reactor.ts";
 import { READABLE } from "../wait/readiness.ts";
+import type { Ready, Registration } from "../wait/registrations.ts";
 import type { Task } from "../wait/task.ts";
 import { type Entry, encode } from "./entry.ts";
 import type { QueueCore, Taken } from "./queue-core.ts";

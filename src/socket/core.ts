@@ -8,8 +8,9 @@ import { closeOwned, ledger } from "../shared/ledger.ts";
 import type { BlockingTarget, PromiseTarget } from "../wait/attempt.ts";
 import { Park } from "../wait/park.ts";
 import { Queue, type QueueOwner } from "../wait/queue.ts";
-import { type Ready, type Registration, reactor } from "../wait/reactor.ts";
+import { reactor } from "../wait/reactor.ts";
 import { READABLE, WRITABLE } from "../wait/readiness.ts";
+import type { Ready, Registration } from "../wait/registrations.ts";
 import { toDeadline, type When } from "../when.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;

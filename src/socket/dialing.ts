@@ -3,7 +3,7 @@ import type { InetAddress } from "../../ffi/sockaddr.ts";
 import type { Target } from "../wait/attempt.ts";
 import type { Entry } from "../wait/entry.ts";
 import { Operation } from "../wait/operation.ts";
-import type { Ready } from "../wait/reactor.ts";
+import type { Ready } from "../wait/registrations.ts";
 import type { StreamCore } from "./core.ts";
 
 /** One connect from name to socket, whose step starts, watches and ends the attempts. */

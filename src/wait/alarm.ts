@@ -4,8 +4,9 @@ import { TimerFd } from "../../ffi/timerfd.ts";
 import { usePoll } from "../backend.ts";
 import { SystemError } from "../errors.ts";
 import { closeOwned, own } from "../shared/ledger.ts";
-import type { Reactor, Ready, Registration } from "./reactor.ts";
+import type { Reactor } from "./reactor.ts";
 import { READABLE } from "./readiness.ts";
+import type { Ready, Registration } from "./registrations.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** The longest `setTimeout`: a longer one fires after a millisecond. */

@@ -7,57 +7,23 @@
  */
 import { isMainThread } from "node:worker_threads";
 import { monotonic } from "../../ffi/clock.ts";
-import { isShortage } from "../errors.ts";
 import { Alarm } from "./alarm.ts";
 import { DeadlineHeap, type Timed } from "./deadline-heap.ts";
+import { type Blind, LookUps } from "./look-ups.ts";
 import { type Loop, openLoop } from "./loop.ts";
 import { READABLE, type Selector, WRITABLE } from "./readiness.ts";
+import { type Ready, type Registration, Registrations } from "./registrations.ts";
 import { isFallback, openSelector } from "./selector.ts";
 import { Spin } from "./spin.ts";
 
-/** Who is told what a descriptor is ready for: READABLE, WRITABLE or both. */
-export interface Ready {
-  ready(readiness: number): void;
-}
-
-/** Somebody who has no doorbell, and looks at the state of things from time to time instead. */
-export interface Blind {
-  lookUp(): void;
-}
-
-/** A descriptor in the selector. */
-export class Registration {
-  readonly fd: number;
-  owner: Ready;
-  readonly tag: number;
-  interest: number;
-  readonly isDoorbell: boolean;
-
-  constructor(fd: number, owner: Ready, tag: number, interest: number, isDoorbell: boolean) {
-    this.fd = fd;
-    this.owner = owner;
-    this.tag = tag;
-    this.interest = interest;
-    this.isDoorbell = isDoorbell;
-  }
-}
-
-/** A tag is a place in the table, and above these bits a number, one up each time: a stale event has another one. */
-const PLACES = 1 << 21;
-/** So that a tag has 53 bits: by the time that a number comes again, no event of its first use is under way. */
-const SERIALS = 2 ** 32;
 /** Looks in a row that come straight from the microtask queue; then Bun's loop has its turn. */
 const CHAIN = 16;
 /** With so many events at once a turn of Bun's loop costs next to nothing. */
 const MANY_EVENTS = 64;
-/** Milliseconds between two looks while descriptors are short. */
-const LOOK_UP = 10;
 
 export class Reactor {
   #selector: Selector = openSelector();
-  readonly #table: (Registration | undefined)[] = [];
-  readonly #free: number[] = [];
-  #serial = 0;
+  readonly #registrations = new Registrations();
   readonly #deadlines = new DeadlineHeap();
   readonly #alarm: Alarm;
   #loop: Loop | null = null;
@@ -69,9 +35,7 @@ export class Reactor {
   #chained = 0;
   /** Each once, or whoever puts off its work and is told by the kernel as well would get more and more turns. */
   #deferred = new Map<Ready, number>();
-  readonly #blind = new Set<Blind>();
-  #complained = false;
-  #retry: ReturnType<typeof setTimeout> | undefined;
+  readonly #lookUps: LookUps;
   readonly #spin = new Spin();
   /** Who is interested in events at all, and for whom the process has to stay. */
   #waiting = 0;
@@ -81,6 +45,16 @@ export class Reactor {
 
   constructor() {
     this.#alarm = new Alarm(this, () => this.#runDue());
+    this.#lookUps = new LookUps(
+      () => {
+        this.#loopHasToWait = false;
+        this.#recover();
+      },
+      () => {
+        this.#askDoorbells();
+        this.#schedule();
+      },
+    );
     // A Worker that ends by itself takes nothing along but its memory; one that is terminated has releaseOnExit.
     if (!isMainThread) process.once("exit", () => this.#close());
   }
@@ -92,16 +66,13 @@ export class Reactor {
 
   /** Puts `fd` into the selector. Throws `SystemError`. */
   register(fd: number, owner: Ready, interest: number, isDoorbell = false): Registration {
-    this.#serial = (this.#serial + 1) % SERIALS;
-    const place = this.#free.pop() ?? this.#table.push(undefined) - 1;
-    const registration = new Registration(fd, owner, this.#serial * PLACES + place, interest, isDoorbell);
+    const registration = this.#registrations.add(fd, owner, interest, isDoorbell);
     try {
       this.#add(registration);
     } catch (error) {
-      this.#free.push(place);
+      this.#registrations.remove(registration);
       throw error;
     }
-    this.#table[place] = registration;
     this.#tellOfChange();
     return registration;
   }
@@ -125,10 +96,7 @@ export class Reactor {
 
   /** Takes it out, so that its descriptor can be closed. What has happened to it and is not told yet never will be. */
   unregister(registration: Registration): void {
-    const place = registration.tag % PLACES;
-    if (this.#table[place] !== registration) return;
-    this.#table[place] = undefined;
-    this.#free.push(place);
+    if (!this.#registrations.remove(registration)) return;
     this.#selector.delete(registration.fd);
     this.#loop?.settle();
     if (this.#waiting > 0) this.#schedule(); // what settled has to be armed again
@@ -142,11 +110,7 @@ export class Reactor {
 
   /** From now on `one` looks up from time to time, or no more. */
   setBlind(one: Blind, blind: boolean): void {
-    if (!blind) this.#blind.delete(one);
-    else {
-      this.#blind.add(one);
-      this.#lookUpSoon();
-    }
+    this.#lookUps.setBlind(one, blind);
   }
 
   /** `member` is told once `dueAt`, a `monotonic()` time, has come; Infinity: not any more. */
@@ -172,7 +136,7 @@ export class Reactor {
   hold(): void {
     if (this.#alive++ === 0) {
       this.#loop?.keepAlive(true);
-      this.#retry?.ref();
+      this.#lookUps.keepAlive(true);
     }
     this.#schedule();
   }
@@ -180,7 +144,7 @@ export class Reactor {
   letGo(): void {
     if (--this.#alive > 0) return;
     this.#loop?.keepAlive(false);
-    this.#retry?.unref();
+    this.#lookUps.keepAlive(false);
   }
 
   #schedule(): void {
@@ -206,10 +170,9 @@ export class Reactor {
     const selector = this.#selector;
     const count = selector.wait(Number.NEGATIVE_INFINITY, false);
     for (let i = 0; i < count; i++) {
-      const tag = selector.tagAt(i);
-      const registration = this.#table[tag % PLACES];
+      const registration = this.#registrations.at(selector.tagAt(i));
       // Unregistered meanwhile, also by an owner earlier in this batch; its descriptor's number may be a stranger's.
-      if (registration === undefined || registration.tag !== tag) continue;
+      if (registration === undefined) continue;
       registration.owner.ready(selector.readinessAt(i));
     }
     return count;
@@ -240,7 +203,7 @@ export class Reactor {
 
   #arm(now: number): void {
     if (isFallback(this.#selector)) {
-      this.#lookUpSoon();
+      this.#lookUps.soon();
       return;
     }
     if (this.#loop === null) {
@@ -251,7 +214,7 @@ export class Reactor {
       this.#loop.arm();
       this.#spin.armed(now);
     } catch (error) {
-      this.#lookUpSoon(error);
+      this.#lookUps.soon(error);
     }
   }
 
@@ -268,7 +231,7 @@ export class Reactor {
       })
       .catch((error: unknown) => {
         this.#loopHasToWait = true;
-        this.#lookUpSoon(error);
+        this.#lookUps.soon(error);
       })
       .finally(() => {
         this.#loopIsOpening = false;
@@ -291,32 +254,11 @@ export class Reactor {
     this.#alarm.setAtLatest(this.#deadlines.earliest);
   }
 
-  /** Looks from time to time until things are well again: no descriptor is free, or, `why` the loop does not work. */
-  #lookUpSoon(why?: unknown): void {
-    if (why !== undefined && !isShortage(why) && !this.#complained) {
-      this.#complained = true;
-      process.emitWarning(`promises are looked at every ${LOOK_UP} ms now, as the event loop cannot be used: ${why}`, {
-        code: "CANCELFD_LOOP",
-      });
-    }
-    if (this.#retry !== undefined) return;
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined;
-      this.#loopHasToWait = false;
-      this.#recover();
-      for (const one of [...this.#blind]) one.lookUp();
-      this.#askDoorbells();
-      if (this.#blind.size > 0) this.#lookUpSoon();
-      this.#schedule();
-    }, LOOK_UP);
-    if (this.#alive === 0) this.#retry.unref();
-  }
-
   /** A stand-in tells of an eventfd that has been rung once and never again, as nobody drains it: who has one looks up. */
   #askDoorbells(): void {
     if (!isFallback(this.#selector)) return;
-    for (const one of [...this.#table])
-      if (one?.isDoorbell && this.#table[one.tag % PLACES] === one) one.owner.ready(READABLE);
+    for (const one of this.#registrations.all())
+      if (one.isDoorbell && this.#registrations.at(one.tag) === one) one.owner.ready(READABLE);
   }
 
   /** The selector that stood in for an epoll set gives way to one as soon as a descriptor is free. */
@@ -326,8 +268,7 @@ export class Reactor {
     if (isFallback(selector)) return;
     this.#selector.close();
     this.#selector = selector;
-    for (const registration of this.#table) {
-      if (registration === undefined) continue;
+    for (const registration of this.#registrations.all()) {
       if (!registration.isDoorbell) registration.interest = READABLE | WRITABLE; // edges: what nobody awaits does no harm
       this.#add(registration);
     }

@@ -7,8 +7,10 @@
 import { type CancelCore, type Follower, setFollow } from "../cancel/core.ts";
 import { SystemError } from "../errors.ts";
 import type { Timed } from "./deadline-heap.ts";
-import { type Blind, type Ready, type Registration, reactor } from "./reactor.ts";
+import type { Blind } from "./look-ups.ts";
+import { reactor } from "./reactor.ts";
 import { READABLE } from "./readiness.ts";
+import type { Ready, Registration } from "./registrations.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
