@@ -6,7 +6,7 @@
 import "./web-types.ts";
 
 export type { InetAddress, UnixAddress } from "../ffi/sockaddr.ts";
-export type { CancelHandle } from "./cancel/core.ts";
+export type { CancelHandle } from "./cancel/handle.ts";
 export { CancelSource, type Parent } from "./cancel/source.ts";
 export { CancelToken } from "./cancel/token.ts";
 export { BusyError, CancelledError, ClosedError, QueueFullError, SystemError, TimeoutError } from "./errors.ts";

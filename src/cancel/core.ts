@@ -4,65 +4,15 @@
  */
 import { monotonic } from "../../ffi/clock.ts";
 import { CancelledError, TimeoutError } from "../errors.ts";
-import { Bell, claimBell, closeBell, mendBell, openBell, ringBell } from "../shared/doorbell.ts";
-import { defineKind, Shared, type SharedHandle } from "../shared/holds.ts";
-import { BELL, type Ending, isMarked, SourceState } from "../shared/state.ts";
-
-declare const handleOf: unique symbol;
-
-/** A source on its way to another thread: post it, and call `CancelSource.from` there. It holds nothing by itself. */
-export interface CancelHandle {
-  readonly [handleOf]: "CancelSource";
-}
-
-/** What is inside a handle. Plain data, so that it can be cloned. */
-interface SourceHandle extends SharedHandle {
-  readonly parents: readonly SourceHandle[];
-}
-
-const kind = defineKind({
-  number: 1,
-  name: "CancelSource",
-  claim: claimBell,
-  end: closeBell,
-  mend: (source, thread) => mendBell(source, thread, isMarked(source.payload)),
-});
-
-/** A selector in which doorbells stand, which has to know when one of them goes. */
-export interface DoorbellWatcher {
-  forget(core: CancelCore): void;
-}
-
-/** The promise side of this thread, as a source knows it. */
-export interface Follower {
-  /** Aborts when the present round is over. `holder`, which hands it out, is not collected before that. */
-  signal(holder: object): AbortSignal;
-  /** `holder` was disposed, and need not stay for the signal. */
-  unhold(holder: object): void;
-  /** A round of the source may be over, by what this thread did. */
-  ended(): void;
-  /** The source has a doorbell now. */
-  shared(): void;
-  /** This thread lets go of the source. */
-  letGo(): void;
-}
-
-let follow: (core: CancelCore) => Follower;
-/** Tells how a source gets its follower: that is a matter of waiting, which builds on this. */
-export function setFollow(by: (core: CancelCore) => Follower): void {
-  follow = by;
-}
+import { Bell, openBell, ringBell } from "../shared/doorbell.ts";
+import { Shared } from "../shared/holds.ts";
+import { BELL, type Ending, SourceState } from "../shared/state.ts";
+import { countDoorbell, type DoorbellWatcher, type Follower, follow } from "./follower.ts";
+import { type CancelHandle, kind, type SourceHandle } from "./handle.ts";
+import { describeReason, Reasons } from "./reasons.ts";
 
 /** The cores of this thread that are shared, by address. */
 const known = new Map<number, CancelCore>();
-let doorbells = 0;
-/** Reasons kept by a source: a late operation asks for that of a round before the present one. */
-const REMEMBERED = 4;
-
-/** Grows whenever a source of this thread gets its doorbell: whoever watches doorbells compares and looks again. */
-export function doorbellCount(): number {
-  return doorbells;
-}
 
 export class CancelCore {
   /** All ancestors and this source, each once, nobody before its parents. */
@@ -83,8 +33,7 @@ export class CancelCore {
   onLetGo: (() => void) | null = null;
   /** The objects and child cores of this thread that lean on this one. */
   #references = 1;
-  /** The reasons that this thread knows as objects: of the last rounds, by round. */
-  #reasons: Map<number, unknown> | undefined;
+  #reasons: Reasons | undefined;
 
   private constructor(parents: readonly CancelCore[], state: SourceState) {
     this.#parents = parents;
@@ -147,7 +96,7 @@ export class CancelCore {
     this.#handle = handle;
     this.bell = new Bell(shared);
     known.set(shared.address, this);
-    doorbells++;
+    countDoorbell();
     this.follower?.shared();
   }
 
@@ -162,7 +111,7 @@ export class CancelCore {
   }
 
   signal(holder: object): AbortSignal {
-    return (this.follower ?? follow(this)).signal(holder);
+    return follow(this).signal(holder);
   }
 
   watch(watcher: DoorbellWatcher): void {
@@ -259,10 +208,8 @@ export class CancelCore {
   }
 
   #keep(round: number, reason: unknown): void {
-    this.#reasons ??= new Map();
-    this.#reasons.delete(round);
-    this.#reasons.set(round, reason);
-    if (this.#reasons.size > REMEMBERED) this.#reasons.delete(this.#reasons.keys().next().value!);
+    this.#reasons ??= new Reasons();
+    this.#reasons.keep(round, reason);
   }
 
   /**
@@ -334,22 +281,12 @@ export class CancelCore {
       // Out of every selector first: once the hold is gone, the number may be a stranger's, and the memory too.
       for (const watcher of this.#watchers ?? []) watcher.forget(this);
       known.delete(this.#shared.address);
-      this.reason(this.round);
+      this.reason(this.round); // remembered, as the text of another thread goes with the memory
       this.#state.leave();
       this.bell = null;
       this.#shared.release();
     }
     for (const parent of this.#parents) parent.release();
     return this.#handle !== undefined;
-  }
-}
-
-/** The string form that other threads see. */
-function describeReason(reason: unknown): string | undefined {
-  if (reason === undefined) return undefined;
-  try {
-    return String(reason);
-  } catch {
-    return "an object that has no string form";
   }
 }

@@ -4,7 +4,8 @@ import { printAs } from "../print.ts";
 import { closedInTime, closeWhenDropped, type Dropped, keep, letGo } from "../shared/dropped.ts";
 import { toDeadline, type When } from "../when.ts";
 import { coreOfSignal, isAbortSignal } from "./abort-signal.ts";
-import { CancelCore, type CancelHandle } from "./core.ts";
+import { CancelCore } from "./core.ts";
+import type { CancelHandle } from "./handle.ts";
 import { CancelToken, sourceOf, tokenOf } from "./token.ts";
 
 /** What a source can be cancelled by. */

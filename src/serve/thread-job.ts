@@ -1,5 +1,5 @@
 /** What the two sides of a server of many threads tell each other. */
-import type { CancelHandle } from "../cancel/core.ts";
+import type { CancelHandle } from "../cancel/handle.ts";
 import type { ListenerHandle } from "../socket/listening-fd.ts";
 
 /** What a thread begins with. */

@@ -1,6 +1,7 @@
 /** What operations work on, apart from the object that the user holds: descriptor, queues, deadlines, counters. */
 import type { InetAddress } from "../../ffi/sockaddr.ts";
-import type { CancelCore, CancelHandle } from "../cancel/core.ts";
+import type { CancelCore } from "../cancel/core.ts";
+import type { CancelHandle } from "../cancel/handle.ts";
 import { CancelSource, toCore } from "../cancel/source.ts";
 import { BusyError, CancelledError, ClosedError } from "../errors.ts";
 import { closedInTime, type Dropped } from "../shared/dropped.ts";

@@ -1,5 +1,5 @@
 /** A stream on its way from one thread to another. */
-import type { CancelHandle } from "../cancel/core.ts";
+import type { CancelHandle } from "../cancel/handle.ts";
 import { CancelSource } from "../cancel/source.ts";
 import { ClosedError } from "../errors.ts";
 import { ledger, meet, own } from "../shared/ledger.ts";

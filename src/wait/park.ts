@@ -5,7 +5,8 @@
  */
 
 import { monotonic } from "../../ffi/clock.ts";
-import { type CancelCore, type DoorbellWatcher, doorbellCount } from "../cancel/core.ts";
+import type { CancelCore } from "../cancel/core.ts";
+import { type DoorbellWatcher, doorbellCount } from "../cancel/follower.ts";
 import { isShortage } from "../errors.ts";
 import type { Selector } from "./readiness.ts";
 import { isFallback, openSelector } from "./selector.ts";

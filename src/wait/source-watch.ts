@@ -4,7 +4,8 @@
  *
  * Children look at their ancestors' words, so a watch that has something waiting is told of every ring of its line.
  */
-import { type CancelCore, type Follower, setFollow } from "../cancel/core.ts";
+import type { CancelCore } from "../cancel/core.ts";
+import { type Follower, setFollow } from "../cancel/follower.ts";
 import { SystemError } from "../errors.ts";
 import type { Timed } from "./deadline-heap.ts";
 import type { Blind } from "./look-ups.ts";
