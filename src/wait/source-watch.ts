@@ -99,7 +99,6 @@ export class SourceWatch implements Ready, Blind, Timed, Follower {
   }
 
   #endSignal(): void {
-    if (!this.#signalRuns) return;
     const { round, controller } = this.#signal!;
     this.#retireSignal();
     controller.abort(this.#core.reason(round));
@@ -169,13 +168,15 @@ export class SourceWatch implements Ready, Blind, Timed, Follower {
   ready(): void {
     if (this.#core.bell!.perWait) this.#stopListening(true);
     this.#rung();
-    if (this.#dependents.size === 0 || this.#doorbell !== null) return;
-    this.#listen();
-    this.#rung();
+    if (this.#doorbell === null) this.#listenAgain();
   }
 
   lookUp(): void {
     this.#rung();
+    this.#listenAgain();
+  }
+
+  #listenAgain(): void {
     if (this.#dependents.size === 0) return;
     this.#listen();
     this.#rung();
