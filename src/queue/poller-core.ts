@@ -15,10 +15,11 @@ import {
 import { defineKind, Shared, type SharedHandle } from "../shared/holds.ts";
 import type { BlockingTarget } from "../wait/attempt.ts";
 import { Park } from "../wait/park.ts";
-import { READABLE, WRITABLE } from "../wait/readiness.ts";
-import type { Pollable, PollEvent } from "./poller.ts";
+import { READABLE } from "../wait/readiness.ts";
+import { openReadySet } from "./open-ready-set.ts";
+import { type Pollable, type PollEvent, toEvent } from "./poll-event.ts";
 import type { QueueCore } from "./queue-core.ts";
-import { ENDED, FAILED, INVALID, openReadySet, type ReadySet } from "./ready-set.ts";
+import { DOORBELL, ENDED, INVALID, type ReadySet } from "./ready-set.ts";
 
 declare const handleOf: unique symbol;
 
@@ -203,7 +204,7 @@ export class PollerCore implements BlockingTarget {
         drainDoorbell(this.#shared.payload, BELL);
         notified = true;
       } else if (member === undefined) {
-        stale ||= token !== 0;
+        stale ||= token !== DOORBELL;
       } else if (member.queue !== null) {
         member.queue.drain();
       } else if (events.length < maxEvents) {
@@ -257,14 +258,4 @@ export class PollerCore implements BlockingTarget {
     this.#shared.release();
     return true;
   }
-}
-
-function toEvent({ source, interest }: Member, ready: number): PollEvent {
-  return {
-    source,
-    readable: (ready & interest & READABLE) !== 0,
-    writable: (ready & interest & WRITABLE) !== 0,
-    ended: (ready & ENDED) !== 0,
-    error: (ready & FAILED) !== 0,
-  };
 }

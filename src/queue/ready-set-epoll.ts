@@ -2,10 +2,9 @@ import { Epoll } from "../../ffi/epoll.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { SystemError } from "../errors.ts";
 import { ledger, own } from "../shared/ledger.ts";
-import { type ReadySet, toEvents, toReady } from "./ready-set.ts";
+import { DOORBELL, type ReadySet, toEvents, toReady } from "./ready-set.ts";
 
 const { EPOLLET, EPOLLIN } = constants;
-const DOORBELL = 0;
 
 /** epoll(7), level-triggered for sources; a doorbell is never drained, and so is edge-triggered. */
 export class EpollReadySet implements ReadySet {

@@ -1,10 +1,9 @@
 import { monotonic } from "../../ffi/clock.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { PollSet } from "../../ffi/poll.ts";
-import { type ReadySet, toEvents, toReady } from "./ready-set.ts";
+import { DOORBELL, type ReadySet, toEvents, toReady } from "./ready-set.ts";
 
 const { POLLIN } = constants;
-const DOORBELL = 0;
 /** How often a wait looks up while a doorbell is muted, in milliseconds. */
 const SLICE = 10;
 

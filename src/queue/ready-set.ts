@@ -1,16 +1,16 @@
-/** The descriptors of a `Poller`, level-triggered: one interface, two implementations, chosen here. */
+/** The descriptors of a `Poller`, level-triggered. Two implementations; open-ready-set.ts chooses. */
 import { constants } from "../../ffi/platform/index.ts";
-import { usePoll } from "../backend.ts";
 import type { ParkSelector } from "../wait/park.ts";
 import { READABLE, WRITABLE } from "../wait/readiness.ts";
-import { EpollReadySet } from "./ready-set-epoll.ts";
-import { PollReadySet } from "./ready-set-poll.ts";
 
 /** What a descriptor turned out to be, as bits; the first two as an interest has them. */
 export const ENDED = 4;
 export const FAILED = 8;
 /** Its number is no open descriptor. */
 export const INVALID = 16;
+
+/** The token of all doorbells. */
+export const DOORBELL = 0;
 
 /**
  * A selector in which sources stand beside the doorbells that a `Park` puts there. Each has a token (1 or more), never
@@ -23,7 +23,7 @@ export interface ReadySet extends ParkSelector {
   change(fd: number, token: number, from: number, to: number): void;
   /** How many are ready: what the wait before has found, or else what a look finds now, so many at most. */
   look(maxEvents: number): number;
-  /** The token of the `index`th; 0 is a doorbell's. */
+  /** The token of the `index`th; DOORBELL, or a source's. */
   tokenAt(index: number): number;
   /** Its bits. */
   readyAt(index: number): number;
@@ -47,9 +47,4 @@ export function toReady(events: number): number {
 /** What to ask poll(2), or epoll, for. */
 export function toEvents(interest: number): number {
   return (interest & READABLE ? POLLIN | POLLRDHUP : 0) | (interest & WRITABLE ? POLLOUT : 0);
-}
-
-/** Throws `SystemError` (`EMFILE`) where it takes a descriptor. */
-export function openReadySet(): ReadySet {
-  return usePoll ? new PollReadySet() : new EpollReadySet();
 }
