@@ -226,3 +226,14 @@ for (const wrong of [
     expect(() => CancelSource.from(wrong as never)).toThrow(TypeError);
   });
 }
+
+test("the reason that another thread gave outlives the source here, though its memory is gone", async () => {
+  const source = new CancelSource();
+  const { token } = source;
+  const thread = await Thread.start("movers", "cancelOnce", { cancel: source.handle });
+  expect(await thread.next()).toBe(true);
+  await thread.join();
+  source.dispose();
+  expect(source.reason).toBe("from a third thread");
+  expect(token.reason).toBe("from a third thread");
+});
