@@ -252,7 +252,7 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     const before = this.#ends;
     if (this.#isFinished) return since(before, before);
     this.#stop(SHUTTING_DOWN, { until, settle });
-    this.#grace.endBy(Math.max(until, monotonic()) + PATIENCE);
+    this.#terminateBy(Math.max(until, monotonic()) + PATIENCE);
     try {
       await this.finished;
     } catch {
@@ -266,7 +266,11 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     if (this.#isFinished) return;
     this.#stop(CLOSED, "close");
     this.#listener.close();
-    if (!this.#isFinished) this.#grace.endBy(monotonic() + PATIENCE);
+    this.#terminateBy(monotonic() + PATIENCE);
+  }
+
+  #terminateBy(when: number): void {
+    if (!this.#isFinished) this.#grace.endBy(when);
   }
 
   /** The first call decides what the handlers are told. */
