@@ -43,9 +43,13 @@ export function changes(before: Table, now: Table = table()): { opened: Table; c
   return { opened: missing(now, before), closed: missing(before, now) };
 }
 
-/** `changes`, once every Worker has ended; after three seconds at the latest if there are any: Bun closes late. */
-export async function changesSince(before: Table): Promise<{ opened: Table; closed: Table }> {
-  const end = Date.now() + 3000;
+/** Milliseconds for Bun to close what it closes late, if that is all there is to wait for, and if a leftover is likely. */
+const PATIENCE = 3000;
+export const IF_LIKELY = 1000;
+
+/** `changes`, once every Worker has ended; after `patience` at the latest if there are any. */
+export async function changesSince(before: Table, patience = PATIENCE): Promise<{ opened: Table; closed: Table }> {
+  const end = Date.now() + patience;
   for (;;) {
     const found = changes(before, await quietTable());
     const none = Object.keys(found.opened).length + Object.keys(found.closed).length === 0;

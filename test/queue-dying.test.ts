@@ -7,7 +7,7 @@ import { BEGIN, DONE, HELD, PREPARED } from "./bodies/dying.ts";
 import { type Deed, deeds, LONG, type QueueJob } from "./bodies/dying-queues.ts";
 import type { Outcome } from "./bodies/queues.ts";
 import { reach } from "./gates.ts";
-import { changesSince, NONE, quietTable } from "./leaks.ts";
+import { changesSince, IF_LIKELY, NONE, quietTable } from "./leaks.ts";
 import { keeper } from "./setup.ts";
 import { type Thread, thrown, until } from "./thread.ts";
 import { start, Victim } from "./victim.ts";
@@ -99,7 +99,7 @@ for (const deed of deeds) {
       const result = await dieAt(deed, step);
       more = result.held;
       wrong.push(...result.wrong);
-      const { opened, closed } = await changesSince(before);
+      const { opened, closed } = await changesSince(before, IF_LIKELY);
       for (const fd of Object.keys(opened)) close(Number(fd));
       if (Object.keys(closed).length > 0) wrong.push(`before access ${step}: closed ${JSON.stringify(closed)}`);
       if (Object.keys(opened).length === 0) continue;

@@ -4,7 +4,7 @@ import { close } from "../ffi/index.ts";
 import { CancelSource, ClosedError, connectSync, listen, TcpListener, TcpSocket } from "../src/index.ts";
 import { BEGIN, type Deed, DONE, deeds, HELD, PREPARED, type StepJob } from "./bodies/dying.ts";
 import { reach } from "./gates.ts";
-import { changesSince, NONE, quietTable } from "./leaks.ts";
+import { changesSince, IF_LIKELY, NONE, quietTable } from "./leaks.ts";
 import { keeper } from "./setup.ts";
 import { until } from "./thread.ts";
 import { Victim } from "./victim.ts";
@@ -97,7 +97,7 @@ for (const deed of deeds) {
       const result = await dieAt(deed, step);
       more = result.held;
       wrong.push(...result.wrong);
-      const { opened, closed } = await changesSince(before);
+      const { opened, closed } = await changesSince(before, IF_LIKELY);
       for (const fd of Object.keys(opened)) close(Number(fd));
       if (Object.keys(opened).length === 1 && step < (UNRECORDED[deed] ?? 0)) continue;
       if (!Bun.deepEquals({ opened, closed }, NONE)) {
