@@ -7,6 +7,9 @@ import { monotonic } from "../ffi/clock.ts";
  */
 export type When = number | Date | null | undefined;
 
+/** The longest `setTimeout`, in milliseconds: a longer one fires after one. */
+export const LONGEST_TIMER = 0x7fff_ffff;
+
 const NEVER = Number.POSITIVE_INFINITY;
 const EXPIRED = Number.NEGATIVE_INFINITY;
 const YEAR = 365.25 * 24 * 3600 * 1000;

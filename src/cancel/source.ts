@@ -2,7 +2,7 @@ import { monotonic } from "../../ffi/clock.ts";
 import { ClosedError } from "../errors.ts";
 import { printAs } from "../print.ts";
 import { closedInTime, closeWhenDropped, type Dropped, keep, letGo } from "../shared/dropped.ts";
-import { toDeadline, type When } from "../when.ts";
+import { LONGEST_TIMER, toDeadline, type When } from "../when.ts";
 import { coreOfSignal, isAbortSignal } from "./abort-signal.ts";
 import { CancelCore } from "./core.ts";
 import type { CancelHandle } from "./handle.ts";
@@ -10,9 +10,6 @@ import { CancelToken, sourceOf, tokenOf } from "./token.ts";
 
 /** What a source can be cancelled by. */
 export type Parent = CancelSource | CancelToken | AbortSignal;
-
-/** The longest `setTimeout`: a longer one fires at once. */
-const LONGEST_TIMER = 0x7fff_ffff;
 
 let coreOfSource: (source: CancelSource) => CancelCore;
 /** A child may make its parent's doorbell, behind the back of the object that has to close it. */

@@ -140,7 +140,6 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
   readonly #settled = Promise.withResolvers<void>();
   #anyCameUp = false;
   #isStopping = false;
-  #isFinished = false;
   #failure: { readonly error: unknown } | null = null;
 
   static {
@@ -189,6 +188,10 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     return new ThreadedServer(module, listener, setting);
   }
 
+  get #isFinished(): boolean {
+    return this.#unfinished.size === 0;
+  }
+
   /** How many connections have an open socket, in all threads. */
   get active(): number {
     return this.#threads.reduce((sum, { counts }) => sum + counts.active, 0);
@@ -225,9 +228,7 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
   }
 
   #ended(thread: ServerThread): void {
-    if (!this.#unfinished.delete(thread)) return;
-    if (this.#unfinished.size > 0) return;
-    this.#isFinished = true;
+    if (!this.#unfinished.delete(thread) || !this.#isFinished) return;
     this.#signals.end();
     this.#grace.clear();
     reactor().letGo();

@@ -4,13 +4,12 @@ import { TimerFd } from "../../ffi/timerfd.ts";
 import { usePoll } from "../backend.ts";
 import { SystemError } from "../errors.ts";
 import { closeOwned, own } from "../shared/ledger.ts";
+import { LONGEST_TIMER } from "../when.ts";
 import type { Reactor } from "./reactor.ts";
 import { READABLE } from "./readiness.ts";
 import type { Ready, Registration } from "./registrations.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-/** The longest `setTimeout`: a longer one fires after a millisecond. */
-const LONGEST_TIMER = 0x7fff_ffff;
 
 export class Alarm implements Ready {
   readonly #reactor: Reactor;

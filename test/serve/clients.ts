@@ -1,4 +1,6 @@
 /** Clients and servers for the tests of `serve`. */
+export { rejection } from "../promise/outcome.ts";
+
 import { connect, type OperationOptions, type TcpListener, type TcpSocket, TimeoutError } from "../../src/index.ts";
 
 export const hostname = "127.0.0.1";
@@ -35,16 +37,6 @@ export async function readText(socket: Pick<TcpSocket, "read">, options: Operati
 /** A promise, and how to settle it. */
 export function gate<T = void>(): PromiseWithResolvers<T> {
   return Promise.withResolvers<T>();
-}
-
-/** What it is rejected with. Throws if it is not. */
-export async function rejection<E = Error & { code: string }>(promise: Promise<unknown>): Promise<E> {
-  try {
-    await promise;
-  } catch (error) {
-    return error as E;
-  }
-  throw new Error("expected it to be rejected, and it was not");
 }
 
 /** Milliseconds for a SYN to be answered over loopback, and for one that is dropped to stay without an answer. */

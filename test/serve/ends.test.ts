@@ -67,7 +67,7 @@ test("over a Unix socket: those in the queue are served, later ones refused, and
   const server = keep(serve(listener, async (socket) => void (await socket.write(`re: ${await readText(socket)}`))));
   const clients = await Promise.all(Array.from({ length: 8 }, () => connect({ path })));
   const result = server.shutdown();
-  const late = await rejection(connect({ path }));
+  const late = await rejection<{ code: string }>(connect({ path }));
   expect(["ECONNREFUSED", "ENOENT"]).toContain(late.code);
   for (const client of clients) await client.write("x");
   for (const client of clients) expect(await readText(client)).toBe("re: x");

@@ -14,6 +14,14 @@ import { client, clientsInEachThread, commandServer, handlers, order } from "./t
 
 const keep = keeper();
 
+/** A path that is not there yet, and that the handlers of late.ts and second-is-late.ts look at. */
+function lateFlag(): string {
+  const flag = join(keep(temporaryDirectory()).path, "flag");
+  process.env.LATE_FLAG = flag;
+  keep({ [Symbol.dispose]: () => delete process.env.LATE_FLAG });
+  return flag;
+}
+
 test("idle, busy and blocked handlers in all threads come to their ends, and the threads are joined", async () => {
   const before = await restingTable();
   const { server, port, crashes } = commandServer(keep, 4);
@@ -103,8 +111,7 @@ test("closed before a thread serves: nothing is left", async () => {
 });
 
 test("a client that is queued when the server is told to stop is served, though no thread was up yet", async () => {
-  const flag = join(keep(temporaryDirectory()).path, "flag");
-  process.env.LATE_FLAG = flag;
+  const flag = lateFlag();
   const server = keep(serveThreads(handlers("late"), { listen: { hostname }, threads: 2 }));
   const queued = keep(await dial(server.address.port));
   const result = server.shutdown({ grace: null });
@@ -127,7 +134,7 @@ test("and so is one that is queued while the only thread is being replaced", asy
 });
 
 test("a thread that is still starting does not hold up the others' end", async () => {
-  process.env.LATE_FLAG = join(keep(temporaryDirectory()).path, "flag");
+  lateFlag();
   const server = keep(serveThreads(handlers("second-is-late"), { listen: { hostname }, threads: 2 }));
   const socket = keep(await dial(server.address.port));
   await readText(socket);
