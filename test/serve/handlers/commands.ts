@@ -19,7 +19,8 @@ const commands: Handler<TcpSocket | UnixSocket> = async (socket, { cancel, signa
     if (command === "exit") process.exit(3);
     if (command === "fail") throw new RangeError("the handler's own");
     if (command === "signal") {
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      // The stop may have come with the answer above, before anybody listened.
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
       await socket.write(`${(signal.reason as Error).name}\n`);
       throw signal.reason;
     }
