@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { openSync } from "node:fs";
 import { close, F_DUPFD_CLOEXEC, fcntl, Pipe } from "../ffi/index.ts";
 import {
+  CancelledError,
   CancelSource,
   ClosedError,
   connectSync,
@@ -16,9 +17,10 @@ import {
   WakeQueue,
 } from "../src/index.ts";
 import { systemCalls } from "./faults.ts";
-import { changes, NONE, table } from "./leaks.ts";
+import { aroundWaits } from "./hooks.ts";
+import { changes, NONE } from "./leaks.ts";
 import { keeper, pair, temporaryDirectory } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 
 const keep = keeper();
 const pipes = process.env.CANCELFD_BACKEND === "poll";
@@ -152,7 +154,7 @@ for (const [queueCount, pipeCount] of [
 
 for (const how of ["closed", "closed while a duplicate of it lives", "detached"] as const) {
   test(`a source that is ${how} leaves the set by itself, before its number is another one's`, () => {
-    const before = table();
+    const before = fdTable();
     const poller = new Poller();
     const { client, server, listener } = pair(keep);
     poller.add(client, both);
@@ -297,6 +299,24 @@ test("a timeout is an empty array, never early; a cancel and a source that timed
   expect(poller.wait({ cancel: source, timeout: 5 })).toEqual([]);
 });
 
+for (const watched of [true, false]) {
+  for (const nth of [1, 2]) {
+    const doorbell = watched ? "its doorbell in the set already" : "its doorbell new";
+    test(`a cancel just before the system call number ${nth} of a wait ends it, ${doorbell}`, () => {
+      const poller = keep(new Poller());
+      const source = keep(new CancelSource());
+      void source.handle; // from now on it has a doorbell
+      if (watched) expect(poller.wait({ cancel: source, timeout: 1 })).toEqual([]);
+      let calls = 0;
+      const cancel = () => ++calls === nth && source.cancel();
+      using _hook = aroundWaits(cancel, () => {});
+      // With a timeout, as a wait that slept through the cancel would never end.
+      expect(thrown(() => poller.wait({ cancel: source, timeout: 1000 }))).toBeInstanceOf(CancelledError);
+      expect(calls).toBe(nth);
+    });
+  }
+}
+
 test("a wrong argument is a TypeError or a RangeError, before any system call", () => {
   const poller = keep(new Poller());
   const { client } = pair(keep);
@@ -335,7 +355,7 @@ test("a wrong argument is a TypeError or a RangeError, before any system call", 
 });
 
 test("a closed poller is ClosedError in all that it does, and nothing is left of it, nor of what was in it", () => {
-  const before = table();
+  const before = fdTable();
   const poller = new Poller();
   const pipe = new Pipe();
   const queue = new WakeQueue();

@@ -183,12 +183,14 @@ export class PollerCore implements BlockingTarget {
   }
 
   /**
-   * What is ready, into `events`; true if it is worth returning, events or not. A queue's descriptor only wakes: what
-   * counts is whether there is a value.
+   * What is ready: no event if it was notified or its time is up; undefined if a doorbell has rung; null if this thread
+   * may sleep. A queue's descriptor only wakes: what counts is whether there is a value.
    */
-  look(events: PollEvent[], maxEvents: number): boolean {
+  look(maxEvents: number): PollEvent[] | null | undefined {
     const { set } = this;
+    const events: PollEvent[] = [];
     let notified = false;
+    let rung = false;
     let stale = false;
     // In turns, when not all have room; but what a sleep has found is not thrown away.
     this.#queuesFirst = !this.#queuesFirst && !this.#slept;
@@ -203,8 +205,10 @@ export class PollerCore implements BlockingTarget {
       if (token === BELL_TOKEN) {
         drainDoorbell(this.#shared.payload, BELL);
         notified = true;
+      } else if (token === DOORBELL) {
+        rung = true;
       } else if (member === undefined) {
-        stale ||= token !== DOORBELL;
+        stale = true;
       } else if (member.queue !== null) {
         member.queue.drain();
       } else if (events.length < maxEvents) {
@@ -216,7 +220,10 @@ export class PollerCore implements BlockingTarget {
     for (const member of invalid) this.remove(member); // it would be ready for ever
     if (stale) set.rebuild([...this.members.values(), this.#bell]);
     if (!this.#queuesFirst) this.#lookAtQueues(events, maxEvents);
-    return events.length > 0 || notified || this.#isPast();
+    if (events.length > 0 || notified || this.#isPast()) return events;
+    // Edge-triggered, it has told this look, and would not end the sleep: the cancel came after the check at entry.
+    if (rung) return undefined;
+    return this.#aboutToSleep(events, maxEvents) ? events : null;
   }
 
   get #bell(): { fd: number; token: number; interest: number } {
@@ -240,7 +247,7 @@ export class PollerCore implements BlockingTarget {
   }
 
   /** Before this thread sleeps: from now on who sends rings. Then a last look; true if it found something. */
-  aboutToSleep(events: PollEvent[], maxEvents: number): boolean {
+  #aboutToSleep(events: PollEvent[], maxEvents: number): boolean {
     for (const { queue, interest } of this.#queues) if (interest !== 0) queue!.aboutToSleep();
     this.#lookAtQueues(events, maxEvents);
     this.#slept = events.length === 0;

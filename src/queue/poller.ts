@@ -175,12 +175,11 @@ export class Poller implements Disposable {
   }
 }
 
-function collect(core: PollerCore, maxEvents: number): PollEvent[] | null {
-  const events: PollEvent[] = [];
-  return core.look(events, maxEvents) || core.aboutToSleep(events, maxEvents) ? events : null;
-}
-
-const WAIT: Task<PollerCore, number, PollEvent[]> = { name: "wait", interest: READABLE, step: collect };
+const WAIT: Task<PollerCore, number, PollEvent[]> = {
+  name: "wait",
+  interest: READABLE,
+  step: (core, maxEvents) => core.look(maxEvents),
+};
 
 /** What tells when its descriptor goes. */
 interface Goes {
