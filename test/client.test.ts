@@ -148,7 +148,7 @@ for (const form of forms) {
     for (let i = 0; i < 10; i++) {
       const program = await conversation();
       program.kill("SIGINT"); // its message is out, and it may not be waiting again
-      expect(await program.exited(5000)).toBe(130);
+      expect(await program.exited()).toBe(130);
     }
   });
 }

@@ -14,9 +14,9 @@ import {
 } from "../src/index.ts";
 import { type Known, type Moved, TAKEN } from "./bodies/movers.ts";
 import { passed, reach } from "./gates.ts";
-import { changes, changesSince, NONE, quietTable, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable } from "./leaks.ts";
 import { keeper, readText, temporaryDirectory } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 import { start } from "./victim.ts";
 
 const keep = keeper();
@@ -198,7 +198,7 @@ for (const kind of kinds) {
   });
 
   test(`${kind}: it is taken once; the same thread may; and if nobody did, from().close() ends it`, () => {
-    const open = table();
+    const open = fdTable();
     const { here, far } = pairOf(kind);
     const handle = here.detach();
     const taken = classes[kind].from(handle);
@@ -213,7 +213,7 @@ for (const kind of kinds) {
   });
 
   test(`${kind}: the handle of another kind is a TypeError that names both, and takes nothing`, () => {
-    const open = table();
+    const open = fdTable();
     const other = kind === "TcpSocket" ? "UnixSocket" : "TcpSocket";
     const { here, far } = pairOf(kind);
     const socket = here.detach();

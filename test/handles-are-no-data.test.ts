@@ -4,9 +4,9 @@ import { afterAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CancelSource, connectSync, listen, TcpListener, TcpSocket, UnixListener, UnixSocket } from "../src/index.ts";
-import { changes, NONE, table } from "./leaks.ts";
+import { changes, NONE } from "./leaks.ts";
 import { keeper, pair, temporaryDirectory } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 
 const keep = keeper();
 const directory = temporaryDirectory();
@@ -60,7 +60,7 @@ for (const [what, copy] of [
   ["its own properties, without the memory", (handle: object) => ({ ...handle, ledger: undefined })],
 ] as [string, (handle: object) => unknown][]) {
   test(`a handle that was copied by ${what} is a TypeError, of every kind, and the copy takes nothing`, () => {
-    const open = table();
+    const open = fdTable();
     const { all, end } = handles();
     for (const name of names) {
       const error = thrown(() => fromAny(name, copy(all[name])));
@@ -79,7 +79,7 @@ function copied(handle: object): object {
 
 for (const serialization of ["advanced", "json"] as const) {
   test(`a handle that was sent to a child process (${serialization}) is a TypeError there, and the child takes nothing`, async () => {
-    const open = table();
+    const open = fdTable();
     const { all, end } = handles();
     const said: unknown[] = [];
     const child = Bun.spawn([process.execPath, fileURLToPath(new URL("./peers/takes-handles.ts", import.meta.url))], {
@@ -100,7 +100,7 @@ for (const serialization of ["advanced", "json"] as const) {
 }
 
 test("a detached socket whose source is a copy is refused, and is there for whoever comes with the handle itself", () => {
-  const open = table();
+  const open = fdTable();
   const { client, server: accepted, listener } = pair(keep);
   void accepted.cancelSource;
   const handle = accepted.detach();

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { CancelSource, connectSync, listen, TcpSocket } from "../src/index.ts";
 import { BEGIN, type Kind, type Outcome, type TakeJob } from "./bodies/takers.ts";
 import { reach, spin } from "./gates.ts";
-import { changes, changesSince, NONE, quietTable, type Table, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable, type Table } from "./leaks.ts";
 import { readText, temporaryDirectory } from "./setup.ts";
-import { FLAGS, Thread } from "./thread.ts";
+import { FLAGS, fdTable, Thread } from "./thread.ts";
 
 const ROUNDS = 100;
 const EIGHT = Array.from({ length: 8 }, (_, i) => i);
@@ -64,7 +64,7 @@ function make(kind: Kind, index: number): { handle: unknown; letGo: () => void }
 
 for (const kind of ["source", "child", "TcpListener", "UnixListener"] as const) {
   test(`a ${kind} that is posted to eight threads and let go of at once: each has a working one, or ClosedError`, async () => {
-    const open = table();
+    const open = fdTable();
     const seen = { works: 0, closed: 0 };
     let pause = 50_000;
     for (let index = 0; index < ROUNDS; index++) {
@@ -84,7 +84,7 @@ for (const kind of ["source", "child", "TcpListener", "UnixListener"] as const) 
 }
 
 test("a detached socket that is posted to eight threads, and taken back by its sender in every other round: one of them gets it", async () => {
-  const open = table();
+  const open = fdTable();
   const listener = listen({ hostname });
   for (let index = 0; index < ROUNDS; index++) {
     const client = connectSync({ hostname, port: listener.address.port });

@@ -23,15 +23,10 @@ function workersAreLeft(): boolean {
   return threads("Worker") > 0 || threads("cancelfd loop") > 1;
 }
 
-/** The descriptor table, without what Bun has open for a moment only: its collector looks at /proc/self/statm. */
-export function table(): Table {
-  return Object.fromEntries(Object.entries(fdTable()).filter(([, what]) => !what.startsWith("/proc/")));
-}
-
 /** The descriptor table once every Worker has ended. */
 export async function quietTable(): Promise<Table> {
   await until("every Worker's thread to end", () => !workersAreLeft());
-  return table();
+  return fdTable();
 }
 
 function missing(from: Table, other: Table): Table {
@@ -39,7 +34,7 @@ function missing(from: Table, other: Table): Table {
 }
 
 /** What is open that was not before, and the other way round. */
-export function changes(before: Table, now: Table = table()): { opened: Table; closed: Table } {
+export function changes(before: Table, now: Table = fdTable()): { opened: Table; closed: Table } {
   return { opened: missing(now, before), closed: missing(before, now) };
 }
 

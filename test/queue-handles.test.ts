@@ -3,9 +3,9 @@ import { deserialize, serialize } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { CancelSource, ClosedError, listen, Poller, TcpListener, WakeQueue } from "../src/index.ts";
 import { systemCalls } from "./faults.ts";
-import { changes, NONE, table } from "./leaks.ts";
+import { changes, NONE } from "./leaks.ts";
 import { keeper } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 
 const keep = keeper();
 const classes = { WakeQueue, Poller } as const;
@@ -25,7 +25,7 @@ const copied = (handle: object) => ({ ...handle, ledger: new Uint8Array(inside(h
 
 for (const name of names) {
   test(`a copied handle of a ${name} is a TypeError that says how to send it, and takes nothing`, () => {
-    const before = table();
+    const before = fdTable();
     const one = make(name);
     const { handle } = one;
     for (const copy of [
@@ -68,7 +68,7 @@ for (const name of names) {
   });
 
   test(`a ${name}'s handle under the name of another kind, and another kind's under its, takes no hold`, () => {
-    const before = table();
+    const before = fdTable();
     const one = make(name);
     const { handle } = one;
     const other = name === "Poller" ? new WakeQueue() : new Poller();
@@ -87,7 +87,7 @@ for (const name of names) {
   });
 
   test(`the handle of a ${name} that all have let go of is a ClosedError, though its memory and its numbers are another's by now`, () => {
-    const before = table();
+    const before = fdTable();
     const stale: object[] = [];
     for (let round = 0; round < 30; round++) {
       const one = make(name);

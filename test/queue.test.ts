@@ -10,9 +10,9 @@ import {
   WakeQueue,
 } from "../src/index.ts";
 import { systemCalls } from "./faults.ts";
-import { changes, NONE, table } from "./leaks.ts";
+import { changes, NONE } from "./leaks.ts";
 import { keeper } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 
 const keep = keeper();
 const queueOf = <T = unknown>(options?: QueueOptions) => keep(new WakeQueue<T>(options));
@@ -191,7 +191,7 @@ test("after close nothing can be sent, what is there is received, and then comes
 });
 
 test("nothing is left of a queue that was closed and drained, or disposed, with and without a handle, full or empty", () => {
-  const before = table();
+  const before = fdTable();
   for (let round = 0; round < 20; round++) {
     const closed = new WakeQueue();
     if (round % 2) void closed.handle;

@@ -13,9 +13,9 @@ import {
   UnixListener,
 } from "../src/index.ts";
 import { systemCalls } from "./faults.ts";
-import { changes, changesSince, NONE, quietTable, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable } from "./leaks.ts";
 import { keeper, pair } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 import { start } from "./victim.ts";
 
 const keep = keeper();
@@ -51,7 +51,7 @@ function forgeries(handle: SocketHandle, strangers: number[]): SocketHandle[] {
 }
 
 test("the handle of a source whose memory, key and doorbell are another source's now is a ClosedError", () => {
-  const open = table();
+  const open = fdTable();
   const stale: object[] = [];
   for (let round = 0; round < 50; round++) {
     const source = new CancelSource();
@@ -133,7 +133,7 @@ for (const [what, come] of fates) {
     const { server } = pair(keep);
     const handle = server.detach();
     using _ = come(handle);
-    const open = table();
+    const open = fdTable();
     expectRefused(() => TcpSocket.from(handle));
     expect(changes(open)).toEqual(NONE);
   });
@@ -142,7 +142,7 @@ for (const [what, come] of fates) {
 test("a forged handle of a socket takes no descriptor of this process, whatever number and ticket it names", () => {
   const { server, client, listener } = pair(keep);
   const handle = server.detach();
-  const open = table();
+  const open = fdTable();
   for (const forged of forgeries(handle, [listener.fd, client.fd])) expectRefused(() => TcpSocket.from(forged));
   expect(changes(open)).toEqual(NONE);
   client.writeSync("untouched");
@@ -155,7 +155,7 @@ test("a thread that tried forged handles of sockets owns nothing of what they na
   const { server, client, listener } = pair(keep);
   const handle = server.detach();
   const strangers = [0, 1, 2].map(() => fcntl(2, F_DUPFD_CLOEXEC, 20)); // not Bun's own: if this fails, it may go on
-  const open = table();
+  const open = fdTable();
   const thread = await start(keep, "forgers", "takeAll", { kind: "TcpSocket", handles: forgeries(handle, strangers) });
   expect(await thread.next<string[]>()).toEqual(["ClosedError"]);
   await thread.join();

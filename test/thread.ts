@@ -131,13 +131,17 @@ export class Thread {
   }
 }
 
-/** The descriptor table: number → what it is. Compare tables, not sizes: a leak and a stray close cancel out in a count. */
+/**
+ * The descriptor table: number → what it is, without what is open for a moment only: this listing, and /proc/self/statm, at
+ * which Bun's collector looks when it likes. Compare tables, not sizes: a leak and a stray close cancel out in a count.
+ */
 export function fdTable(): Record<string, string> {
   const { readdirSync, readlinkSync } = require("node:fs") as typeof import("node:fs");
   const table: Record<string, string> = {};
   for (const fd of readdirSync("/proc/self/fd")) {
     try {
-      table[fd] = readlinkSync(`/proc/self/fd/${fd}`);
+      const what = readlinkSync(`/proc/self/fd/${fd}`);
+      if (!what.startsWith("/proc/")) table[fd] = what;
     } catch {
       // The descriptor of this very listing is gone by now.
     }

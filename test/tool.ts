@@ -1,5 +1,6 @@
 /** Programs of this machine that tests talk to: whether they are there, and how to run one. */
 import { test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { fdTable } from "./thread.ts";
 
@@ -32,6 +33,23 @@ export function unless(reason: string | null): Skippable {
 /** The path of a program in test/peers/. */
 export function peer(name: string): string {
   return fileURLToPath(new URL(`./peers/${name}`, import.meta.url));
+}
+
+/** What each thread of a process is doing: its name, its state, and where in the kernel it waits. */
+function threadsOf(pid: number): string {
+  const directory = `/proc/${pid}/task`;
+  try {
+    return readdirSync(directory)
+      .map((task) => {
+        const [name, state, call] = ["comm", "stat", "syscall"].map((file) =>
+          readFileSync(`${directory}/${task}/${file}`, "latin1").trim(),
+        );
+        return `${task} ${name}: ${/\) (.)/.exec(state!)![1]}, system call ${call}`;
+      })
+      .join("\n");
+  } catch (error) {
+    return `no longer to be seen: ${(error as Error).message}`;
+  }
 }
 
 interface Options {
@@ -117,7 +135,10 @@ export class Program implements AsyncDisposable {
 
   /** Waits for its end: its status, or the name of the signal that killed it (SIGKILL: by us, if it takes too long). */
   async exited(limit = 30_000): Promise<number | NodeJS.Signals> {
-    const timer = setTimeout(() => this.#process.kill("SIGKILL"), limit);
+    const timer = setTimeout(() => {
+      console.error(`${this.#describe(`did not end within ${limit} ms`)}\n${threadsOf(this.pid)}`);
+      this.#process.kill("SIGKILL");
+    }, limit);
     await this.#process.exited;
     clearTimeout(timer);
     await this.#released();

@@ -4,9 +4,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CancelSource, connectSync, listen, type UnixListener } from "../src/index.ts";
 import type { ConnectJob } from "./bodies/unix.ts";
-import { changes, changesSince, NONE, quietTable, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable } from "./leaks.ts";
 import { keeper, temporaryDirectory } from "./setup.ts";
-import { type Thread, thrown } from "./thread.ts";
+import { fdTable, type Thread, thrown } from "./thread.ts";
 import { dial } from "./unix.ts";
 import { start } from "./victim.ts";
 
@@ -55,7 +55,7 @@ test("a connect waits while the backlog is full, with little CPU, and is cancell
 
 test("a connect to a full backlog times out, and not before its time, and leaves no descriptor", () => {
   const { path } = full(3);
-  const open = table();
+  const open = fdTable();
   for (const timeout of [0, 1, 20, 150]) {
     const begun = performance.now();
     expect(thrown(() => keep(connectSync({ path, timeout })))).toMatchObject({
@@ -69,7 +69,7 @@ test("a connect to a full backlog times out, and not before its time, and leaves
 
 test("a connect to a full backlog by a source that times out, and by one that is cancelled already, fails so", () => {
   const { path } = full();
-  const open = table();
+  const open = fdTable();
   using timed = CancelSource.timeout(30);
   expect(thrown(() => keep(connectSync({ path, cancel: timed })))).toMatchObject({ name: "TimeoutError" });
   using cancelled = new CancelSource();

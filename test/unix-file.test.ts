@@ -7,9 +7,9 @@ import { type ListenerHandle, listen, SystemError, UnixListener } from "../src/i
 import { UP } from "./bodies/unix.ts";
 import { failWith, faults } from "./faults.ts";
 import { passed } from "./gates.ts";
-import { changes, changesSince, NONE, quietTable, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable } from "./leaks.ts";
 import { keeper, temporaryDirectory } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 import { needs, Program } from "./tool.ts";
 import { answers, dial, kindOf } from "./unix.ts";
 import { start, Victim, workerClasses } from "./victim.ts";
@@ -22,7 +22,7 @@ let paths = 0;
 const freshPath = () => join(directory.path, `${paths++}`);
 
 test("listen makes a socket file, clients come in by it, and close removes it", () => {
-  const open = table();
+  const open = fdTable();
   const path = freshPath();
   const listener = listen({ path });
   expect(kindOf(path)).toBe("socket");
@@ -126,7 +126,7 @@ needs("python3")("the file of a server that was killed is taken over", async () 
   await server.line();
   server.kill("SIGKILL");
   expect(await server.exited()).toBe("SIGKILL");
-  const open = table();
+  const open = fdTable();
   expect(thrown(() => keep(dial(path)))).toMatchObject({ code: "ECONNREFUSED", address: path });
   const stale = lstatSync(path, { bigint: true }).ctimeNs;
   const listener = listen({ path });
@@ -144,7 +144,7 @@ needs("python3")(
       const path = freshPath();
       const server = keep(Program.python("unix.py", [command, path]));
       await server.line();
-      const open = table();
+      const open = fdTable();
       for (let i = 0; i < 200; i++) {
         expect(thrown(() => keep(listen({ path })))).toMatchObject({
           name: "SystemError",
@@ -176,7 +176,7 @@ for (const [what, make] of [
   ["a link to nowhere", (path: string) => symlinkSync("/nowhere/at/all", path)],
 ] as const) {
   test(`${what} at the path is EADDRINUSE, and is left as it is`, () => {
-    const open = table();
+    const open = fdTable();
     const path = freshPath();
     make(path);
     const { ino, size, mtimeMs } = lstatSync(path);
@@ -211,7 +211,7 @@ function leaveStale(path: string): void {
 }
 
 test("a listen(2) that fails after the bind leaves neither a file nor a descriptor", () => {
-  const open = table();
+  const open = fdTable();
   const path = freshPath();
   fault("listen", () => () => failWith(EINVAL));
   expect(thrown(() => keep(listen({ path })))).toBeInstanceOf(SystemError);

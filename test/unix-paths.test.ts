@@ -4,9 +4,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "no
 import { join } from "node:path";
 import { connectSync, listen, SystemError, TcpListener, TcpSocket, UnixListener, UnixSocket } from "../src/index.ts";
 import { systemCalls } from "./faults.ts";
-import { changes, NONE, table } from "./leaks.ts";
+import { changes, NONE } from "./leaks.ts";
 import { keeper, temporaryDirectory } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 import { Program } from "./tool.ts";
 import { answers, dial, kindOf } from "./unix.ts";
 
@@ -50,7 +50,7 @@ test("what is undefined does not decide which form is meant, unless nothing else
 });
 
 test("an abstract name has no file, is taken while somebody listens at it, and free after", () => {
-  const open = table();
+  const open = fdTable();
   const files = readdirSync(".");
   const path = `\0cancelfd-test-${crypto.randomUUID()}`;
   const listener = listen({ path });
@@ -147,7 +147,7 @@ for (const [options, key, meant] of [
 }
 
 test("a folder that is missing is ENOENT, for a server and for a client, with the path in the error", () => {
-  const open = table();
+  const open = fdTable();
   const path = join(directory.path, "missing", "socket");
   expect(thrown(() => keep(listen({ path })))).toMatchObject({ code: "ENOENT", syscall: "bind", address: path });
   expect(thrown(() => keep(dial(path)))).toMatchObject({ code: "ENOENT", syscall: "connect", address: path });
@@ -155,7 +155,7 @@ test("a folder that is missing is ENOENT, for a server and for a client, with th
 });
 
 test("what is no folder, and what is no socket, is an error that names the path, and left alone", () => {
-  const open = table();
+  const open = fdTable();
   const file = join(directory.path, "file");
   const folder = join(directory.path, "folder");
   writeFileSync(file, "not a socket");

@@ -5,9 +5,9 @@ import { SO_RCVBUF, SO_SNDBUF, SOL_SOCKET } from "../ffi/index.ts";
 import { CancelSource, listen, TcpSocket, type UnixListener, type UnixSocket } from "../src/index.ts";
 import type { ReadOutcome } from "./bodies/doorbells.ts";
 import type { Moved } from "./bodies/movers.ts";
-import { changes, changesSince, NONE, quietTable, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable } from "./leaks.ts";
 import { keeper, temporaryDirectory } from "./setup.ts";
-import { thrown } from "./thread.ts";
+import { fdTable, thrown } from "./thread.ts";
 import { dial } from "./unix.ts";
 import { start } from "./victim.ts";
 
@@ -174,7 +174,7 @@ test("a listener that several threads accept on gives each client to one of them
 
 test("1,000 connections that come and go leave nothing", () => {
   const path = join(directory.path, `${paths++}`);
-  const open = table();
+  const open = fdTable();
   const listener = listen({ path });
   for (let i = 0; i < 1000; i++) {
     using client = dial(path);

@@ -5,9 +5,9 @@ import { CancelSource, listen, type TcpSocket } from "../src/index.ts";
 import { GENEROUS, type ReadOutcome } from "./bodies/doorbells.ts";
 import { BEGIN, DONE, GO_ON, HELD, PREPARED, type RingJob } from "./bodies/dying.ts";
 import { reach } from "./gates.ts";
-import { changes, changesSince, NONE, quietTable, table } from "./leaks.ts";
+import { changes, changesSince, NONE, quietTable } from "./leaks.ts";
 import { keeper } from "./setup.ts";
-import { type Thread, until } from "./thread.ts";
+import { fdTable, type Thread, until } from "./thread.ts";
 import { start, Victim, workerClasses } from "./victim.ts";
 
 const keep = keeper();
@@ -90,7 +90,7 @@ test("a waiter is terminated while another thread rings it: wherever that one st
       source: source.handle,
     });
     await until("it to be ready", () => Atomics.load(ringer.flags, PREPARED) === 1);
-    const open = table();
+    const open = fdTable();
     reach(ringer.flags, BEGIN);
     await until("it to be held up", () => Atomics.load(ringer.flags, HELD) === 1);
     held = Atomics.load(ringer.flags, DONE) === 0;
@@ -102,7 +102,7 @@ test("a waiter is terminated while another thread rings it: wherever that one st
     const strangers = Object.keys(closed).map((fd) => fcntl(2, F_DUPFD_CLOEXEC, Number(fd)));
     reach(ringer.flags, GO_ON);
     await ringer.ended();
-    const left = table();
+    const left = fdTable();
     for (const fd of strangers) {
       if (left[fd] === left[2]) close(fd);
       else wrong.push(`before access ${step}: it closed ${fd}`);

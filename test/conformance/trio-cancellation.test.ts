@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { CancelledError, CancelSource, ClosedError, connect, TimeoutError } from "../../src/index.ts";
 import { systemCalls } from "../faults.ts";
-import { more, table } from "../leaks.ts";
+import { more } from "../leaks.ts";
 import { blackHole, keeper, pair, readText } from "../setup.ts";
+import { fdTable } from "../thread.ts";
 import { failure, forms } from "./forms.ts";
 
 const keep = keeper();
@@ -45,7 +46,7 @@ for (const form of forms) {
     cancel.cancel();
     let connecting: Promise<unknown> = Promise.resolve();
     const { port } = listener.address;
-    const before = table();
+    const before = fdTable();
     const calls = systemCalls(() => {
       connecting = failure(form.connect({ hostname: "127.0.0.1", port, cancel }));
     });
@@ -253,7 +254,7 @@ test("trio test_SocketType_connect_paths (promises): a cancel in the middle of c
     using cancel = new CancelSource();
     const first = failure(connect({ hostname: "127.0.0.1", port, timeout: 1 })); // so that the reactor has what it keeps
     expect(await first).toBeInstanceOf(TimeoutError);
-    const before = table();
+    const before = fdTable();
     const connecting = failure(connect({ hostname: "127.0.0.1", port, cancel }));
     if (when === "in the loop") await turn();
     expect(more(before, "socket:")).toBe(1);

@@ -1,7 +1,8 @@
 /** Drops an object without closing it, and says what the library and the descriptor table make of it. */
 import { existsSync } from "node:fs";
 import { CancelSource, connectSync, listen, Poller, TcpSocket, WakeQueue } from "../../src/index.ts";
-import { changes, table } from "../leaks.ts";
+import { changes } from "../leaks.ts";
+import { fdTable } from "../thread.ts";
 
 /** A path for Unix sockets; then what to drop, and how many warnings to wait for: `a socket=1`. */
 const [path, ...scenarios] = process.argv.slice(2) as [string, ...string[]];
@@ -117,7 +118,7 @@ async function collect(expected: number): Promise<void> {
 for (const scenario of scenarios) {
   const [what, expected] = scenario.split("=") as [string, string];
   warnings.length = 0;
-  const before = table();
+  const before = fdTable();
   const handle = drops[what]!(); // a handle alone keeps nothing: it is plain data
   await collect(Number(expected));
   const opened = Object.values(changes(before).opened).map((kind) => kind.replace(/:.*/, ""));

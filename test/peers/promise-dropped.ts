@@ -1,6 +1,7 @@
 /** promise-dropped.ts SCENARIO WARNINGS: drops objects that promises have to do with, and says what becomes of them. */
 import { CancelSource, connect, connectSync, listen, type TcpSocket } from "../../src/index.ts";
-import { changes, table } from "../leaks.ts";
+import { changes } from "../leaks.ts";
+import { fdTable } from "../thread.ts";
 
 const [scenario, expected] = process.argv.slice(2) as [string, string];
 const warnings: string[] = [];
@@ -89,7 +90,7 @@ warnings.length = 0;
 await Promise.all([connect(address), listener.accept()]).then((both) => both.map((one) => one.close()));
 await Bun.sleep(20);
 
-const before = table();
+const before = fdTable();
 await drops[scenario]!();
 // What the stack still refers to is not collected: something else has to come by there.
 for (let i = 0; i < 5; i++) {

@@ -1,7 +1,7 @@
 /** promise-loop.ts: promise operations that have to be woken; then which threads and descriptors that took. */
 import { readdirSync, readFileSync } from "node:fs";
 import { CancelSource, connect, listen } from "../../src/index.ts";
-import { table } from "../leaks.ts";
+import { fdTable } from "../thread.ts";
 
 const listener = listen({ hostname: "127.0.0.1" });
 const accepted = listener.accept();
@@ -25,6 +25,6 @@ for (const task of readdirSync("/proc/self/task")) {
   if (readFileSync(`/proc/self/task/${task}/comm`, "latin1").trim() === "cancelfd loop") workers++;
 }
 const outcomes = [await cancelled, await late];
-const kinds = Object.values(table()).map((what) => what.replace(/:\[?\d+\]?$/, ""));
+const kinds = Object.values(fdTable()).map((what) => what.replace(/:\[?\d+\]?$/, ""));
 console.log(JSON.stringify({ outcomes, workers, descriptors: kinds.sort() }));
 for (const socket of [client, server, listener]) socket.close();

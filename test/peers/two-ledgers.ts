@@ -4,8 +4,8 @@
  */
 import { close, F_DUPFD_CLOEXEC, fcntl } from "../../ffi/index.ts";
 import type { Goods } from "../bodies/ledgers.ts"; // a type: the module would import the library
-import { changesSince, quietTable, table } from "../leaks.ts";
-import { Thread } from "../thread.ts";
+import { changesSince, quietTable } from "../leaks.ts";
+import { fdTable, Thread } from "../thread.ts";
 
 const say = (what: unknown) => console.log(JSON.stringify(what));
 const [scenario] = process.argv.slice(2);
@@ -71,20 +71,20 @@ async function pipeOfTheLower(): Promise<void> {
   const other = await ringer.next();
   waiter.worker.postMessage(other);
   await waiter.blocked();
-  const open = table();
+  const open = fdTable();
   ringer.worker.postMessage("cancel");
   say(await ringer.next());
   say(await waiter.next());
   await waiter.blocked();
-  const free = Object.keys(open).filter((fd) => !(fd in table()));
+  const free = Object.keys(open).filter((fd) => !(fd in fdTable()));
   const strangers = free.map((fd) => fcntl(2, F_DUPFD_CLOEXEC, Number(fd)));
   const { CancelSource, releaseOnExit } = await import("../../src/index.ts");
   for (const handle of [own, other]) CancelSource.from(handle as never).dispose(); // now it knows both ledgers
   releaseOnExit(waiter.worker);
-  const numbers = table();
+  const numbers = fdTable();
   await waiter.terminate();
-  say(strangers.every((fd) => table()[fd] === numbers[fd]));
-  for (const fd of strangers) if (`${fd}` in table()) close(fd);
+  say(strangers.every((fd) => fdTable()[fd] === numbers[fd]));
+  for (const fd of strangers) if (`${fd}` in fdTable()) close(fd);
   ringer.worker.postMessage("end");
   await ringer.join();
   say(await changesSince(before));

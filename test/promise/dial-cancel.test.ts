@@ -3,8 +3,8 @@ import type { libc } from "../../ffi/libc.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { CancelSource, connect, connectSync, listen, type OperationOptions, type TcpSocket } from "../../src/index.ts";
 import { failWith, faults } from "../faults.ts";
-import { table } from "../leaks.ts";
 import { blackHole, keeper } from "../setup.ts";
+import { fdTable } from "../thread.ts";
 import { rejection, turns } from "./outcome.ts";
 
 const keep = keeper();
@@ -12,7 +12,7 @@ const fault = faults();
 const reason = new Error("at that very instant");
 
 /** The sockets that are open, by number. The reactor's own things come and go: a helper thread reads its module, say. */
-const sockets = () => Object.fromEntries(Object.entries(table()).filter(([, what]) => what.startsWith("socket:")));
+const sockets = () => Object.fromEntries(Object.entries(fdTable()).filter(([, what]) => what.startsWith("socket:")));
 
 /** Runs `then` in the instant before or behind a call, once. */
 function at(call: keyof typeof libc, when: "before" | "behind", then: () => void): () => boolean {

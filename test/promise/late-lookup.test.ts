@@ -5,6 +5,7 @@ import { changes, descriptors } from "../fds.ts";
 import { around } from "../hooks.ts";
 import { keeper } from "../setup.ts";
 import { rejection, turns } from "./outcome.ts";
+import { warmUp } from "./settled.ts";
 
 const keep = keeper();
 const unhandled: unknown[] = [];
@@ -40,6 +41,7 @@ for (const [answer, give] of Object.entries(answers)) {
       expect(await failed).toMatchObject({ name: end });
       expect(signals.map(({ aborted }) => aborted)).toEqual([true]);
 
+      await warmUp(); // a helper thread that comes up meanwhile is none of it
       const before = descriptors();
       let sockets = 0;
       keep(

@@ -1,16 +1,16 @@
 /** Operations leave nothing behind, however they end and however many there were. */
 import { expect, test } from "bun:test";
 import { CancelledError, CancelSource, connect, type OperationOptions, type TcpSocket } from "../../src/index.ts";
-import { changes, descriptors } from "../fds.ts";
 import { around } from "../hooks.ts";
+import { NONE } from "../leaks.ts";
 import { blackHole, keeper, pair } from "../setup.ts";
+import { changesAtRest, restingTable } from "./settled.ts";
 
 const keep = keeper();
 const OPERATIONS = 100_000;
 /** Operations that wait at the same time. */
 const TOGETHER = 1000;
 const nothing = () => {};
-const NONE = { opened: {}, closed: {} };
 
 /** Bytes of memory, once garbage is gone. */
 function memory(): number {
@@ -26,12 +26,10 @@ function memory(): number {
 async function leavesNothing(operations: number, round: () => Promise<number>): Promise<void> {
   let done = 0;
   while (done < operations / 2) done += await round();
-  await Bun.sleep(1);
-  const before = descriptors();
+  const before = await restingTable();
   const start = memory();
   while (done < operations * 1.5) done += await round();
-  await Bun.sleep(1);
-  expect(changes(before)).toEqual(NONE);
+  expect(await changesAtRest(before)).toEqual(NONE);
   expect(memory() - start).toBeLessThan(40 << 20);
 }
 

@@ -11,9 +11,9 @@ import {
   TcpListener,
   type TcpSocket,
 } from "../../src/index.ts";
-import { changes, NONE, table } from "../leaks.ts";
+import { changes, NONE } from "../leaks.ts";
 import { keeper } from "../setup.ts";
-import { thrown, until } from "../thread.ts";
+import { fdTable, thrown, until } from "../thread.ts";
 import { dial, gate, hear, hostname, LIMIT, readText, rejection } from "./clients.ts";
 
 const keep = keeper();
@@ -193,7 +193,7 @@ test("nothing is left of a thousand connections, however they ended", async () =
     await server.shutdown({ settle: 0 });
   };
   await round(50); // what is opened once and for all
-  const before = table();
+  const before = fdTable();
   await round(1000);
   expect(changes(before)).toEqual(NONE);
 });

@@ -4,9 +4,9 @@ import { monotonic } from "../../ffi/index.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { ClosedError, connect, connectSync, listen, type TcpListener, TimeoutError } from "../../src/index.ts";
 import { failWith, faults } from "../faults.ts";
-import { changes, NONE, table } from "../leaks.ts";
+import { changes, NONE } from "../leaks.ts";
 import { keeper, temporaryDirectory } from "../setup.ts";
-import { thrown } from "../thread.ts";
+import { fdTable, thrown } from "../thread.ts";
 import { unless } from "../tool.ts";
 import { dial, getsIn, hostname, LIMIT, rejection } from "./clients.ts";
 
@@ -204,7 +204,7 @@ test("nothing is left of a hundred stops", async () => {
     client.close();
   };
   await stop();
-  const before = table();
+  const before = fdTable();
   for (let i = 0; i < 100; i++) await stop();
   expect(changes(before)).toEqual(NONE);
 });
