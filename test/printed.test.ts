@@ -87,7 +87,8 @@ test("a source and its token: running, cancelled, timed out, disposed", async ()
   shared.dispose();
   expect(printed(shared)).toBe("CancelSource { cancelled: false, disposed: true }");
   const timed = keep(CancelSource.timeout(1));
-  await until("the timeout to be printed", () => printed(timed) === "CancelSource { cancelled: true, timedOut: true }");
+  await until("the timeout", () => timed.cancelled);
+  expect(printed(timed)).toBe("CancelSource { cancelled: true, timedOut: true }");
 });
 
 test("nothing is made for it: no descriptor, no source, no address that is known from then on", () => {

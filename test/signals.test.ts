@@ -66,10 +66,10 @@ test("a wait of 100 ms never ends before, while signals arrive and the doorbell 
   const before = fdTable();
   const cancel = source.handle;
   const bell = Object.keys(changes(before).opened).map(Number)[0]; // poll has none that stays
-  const sender = signals(reader, 400, 0.005);
+  signals(reader, 100_000, 0.005); // until the test is over
   let hit = 0;
   let woken = 0;
-  for (let round = 0; round < 8; round++) {
+  for (const end = monotonic() + 20_000; (hit < 8 || woken < 8) && monotonic() < end; ) {
     const begun = monotonic();
     reader.read({ cancel, timeout: 100 });
     let over = false;
@@ -86,9 +86,8 @@ test("a wait of 100 ms never ends before, while signals arrive and the doorbell 
     hit += interrupted;
     woken += slept;
   }
-  expect(hit).toBeGreaterThan(8);
-  expect(woken).toBeGreaterThan(8);
-  await sender.exited();
+  expect(hit).toBeGreaterThanOrEqual(8);
+  expect(woken).toBeGreaterThanOrEqual(8);
 });
 
 test("a signal that comes while a thread is not in the kernel is none of the wait's business", async () => {

@@ -5,6 +5,7 @@
  */
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { monotonic, POLLIN, PollSet } from "../../ffi/index.ts";
 import { libc } from "../../ffi/libc.ts";
 import {
   type CancelHandle,
@@ -72,6 +73,9 @@ async function main(scenario: string): Promise<void> {
   }
   say(String(listener.address.port));
   const socket = listener.acceptSync({ timeout: 20_000 });
+  const backlog = new PollSet();
+  backlog.push(listener.fd, POLLIN);
+  backlog.waitUntil(monotonic() + 20_000, false); // the second client
   const buffer = new Uint8Array(100);
   let accepts = 0;
   const { accept4 } = libc;
