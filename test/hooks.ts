@@ -46,17 +46,32 @@ export function aroundWaits(before: Before, after: After): Hook {
 /** Functions of libc that do not enter the kernel, or only look at the clock. */
 const harmless = new Set(["clock_gettime", "free", "inet_ntop", "inet_pton", "malloc", "memcpy"]);
 
-/** What `run` returns, and the names of the calls into the kernel that it made. */
-export function callsDuring<T>(run: () => T): { made: string[]; result: T } {
-  const made: string[] = [];
-  const names = Object.keys(calls).filter((name) => !harmless.has(name));
-  using _hook = undo(
-    names.map((name) =>
+const inKernel = Object.keys(calls).filter((name) => !harmless.has(name));
+
+/** `before` ahead of every call into the kernel, with its name and its parameters. */
+export function aroundEveryCall(before: (name: string, parameters: unknown[]) => void): Hook {
+  return undo(
+    inKernel.map((name) =>
       replace(name, (real) => (...parameters) => {
-        made.push(name);
+        before(name, parameters);
         return real(...parameters);
       }),
     ),
   );
+}
+
+/** Whether a call may sleep: it waits, and not for no time at all. */
+export function maySleep(name: string, parameters: unknown[]): boolean {
+  if (!(waits as readonly string[]).includes(name)) return false;
+  const timeout = parameters[name.startsWith("epoll") ? 3 : 2];
+  return (
+    timeout === null || (typeof timeout === "number" ? timeout !== 0 : (timeout as Int32Array).some((n) => n !== 0))
+  );
+}
+
+/** What `run` returns, and the names of the calls into the kernel that it made. */
+export function callsDuring<T>(run: () => T): { made: string[]; result: T } {
+  const made: string[] = [];
+  using _hook = aroundEveryCall((name) => made.push(name));
   return { result: run(), made };
 }

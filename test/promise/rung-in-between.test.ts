@@ -6,7 +6,7 @@ import { expect, test } from "bun:test";
 import { CancelSource, connect } from "../../src/index.ts";
 import { CANCEL, CANCELLED } from "../bodies/reactor.ts";
 import { passed, reach } from "../gates.ts";
-import { around } from "../hooks.ts";
+import { around, aroundEveryCall } from "../hooks.ts";
 import { keeper, pair, refusedPort } from "../setup.ts";
 import { Thread, until } from "../thread.ts";
 import { rejection } from "./outcome.ts";
@@ -114,5 +114,26 @@ test("a read that began after a cancel, before that was noticed here, is ended b
   expect(await first).toBe("AbortError");
   expect(await second).toBe("AbortError");
   if (hook !== null) expect(hook.ran).toBe(true);
+  await thread.join();
+});
+
+test("a read is cancelled before whichever system call: from the one that finds nothing until this thread's loop sleeps", async () => {
+  const { client } = pair(keep);
+  const rounds = 40;
+  const { source, thread, cancel } = await cancelledElsewhere(rounds);
+  for (let round = 1; round <= rounds; round++) {
+    let calls = 0;
+    let rung = false;
+    const ring = () => {
+      if (!rung) cancel(round);
+      rung = true;
+    };
+    using _hook = aroundEveryCall(() => ++calls === round && ring());
+    const read = outcome(client.read(into, { cancel: source }));
+    const asleep = setTimeout(ring, 20); // no more calls until something happens
+    expect([round, await read]).toEqual([round, "AbortError"]);
+    clearTimeout(asleep);
+    ring(); // the round has to end before the next
+  }
   await thread.join();
 });
