@@ -1,12 +1,13 @@
 /** An eventfd that the kernel does not want to give, and a pipe for which there is no descriptor. */
 import { expect, test } from "bun:test";
-import { EMFILE, ENFILE, ENOSYS, EPERM } from "../ffi/index.ts";
-import { type CancelHandle, CancelSource, listen, type TcpSocket } from "../src/index.ts";
+import { EMFILE, ENFILE, ENOSYS, EPERM, monotonic } from "../ffi/index.ts";
+import { type CancelHandle, CancelledError, CancelSource, listen, type TcpSocket, TimeoutError } from "../src/index.ts";
 import { GENEROUS, type ReadJob, type ReadOutcome, SLEEPS } from "./bodies/doorbells.ts";
 import { failWith, faults } from "./faults.ts";
 import { reach } from "./gates.ts";
+import { aroundWaits } from "./hooks.ts";
 import { changesSince, more, NONE, quietTable } from "./leaks.ts";
-import { keeper } from "./setup.ts";
+import { keeper, pair } from "./setup.ts";
 import { type Thread, thrown } from "./thread.ts";
 import { start } from "./victim.ts";
 
@@ -161,3 +162,33 @@ test("one pipe of two: a wait that gets the child's doorbell and not its parent'
     await thread.join();
   }
 });
+
+if (!pipes) {
+  test("a doorbell for which the epoll set has no room: the read looks up, and the next one has it in the set", () => {
+    const { client } = pair(keep);
+    const into = new Uint8Array(1);
+    expect(thrown(() => client.readSync(into, { timeout: 1 }))).toBeInstanceOf(TimeoutError); // the socket is in the set
+    const cancel = keep(new CancelSource());
+    void cancel.handle;
+    let full = true;
+    const noRoom = 28; // ENOSPC, epoll_ctl(2)
+    fault(
+      "epoll_ctl",
+      (real) =>
+        (...parameters) =>
+          full ? failWith(noRoom) : real(...parameters),
+    );
+    let waits = 0;
+    using _hook = aroundWaits(
+      () => ++waits === 3 && cancel.cancel(),
+      () => {},
+    );
+    expect(thrown(() => client.readSync(into, { cancel }))).toBeInstanceOf(CancelledError);
+    cancel.reset();
+    full = false;
+    waits = 2;
+    const begin = monotonic();
+    expect(thrown(() => client.readSync(into, { cancel, timeout: 1000 }))).toBeInstanceOf(CancelledError);
+    expect(monotonic() - begin).toBeLessThan(1000);
+  });
+}

@@ -5,7 +5,7 @@ import { fdTable, until } from "./thread.ts";
 export type Table = Record<string, string>;
 
 /** How many threads have a name. */
-function threads(name: string): number {
+export function threads(name: string): number {
   return readdirSync("/proc/self/task").filter((task) => {
     try {
       return readFileSync(`/proc/self/task/${task}/comm`, "latin1").trim() === name;

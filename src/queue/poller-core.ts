@@ -92,13 +92,13 @@ export class PollerCore implements BlockingTarget {
     const { payload } = shared;
     try {
       openDoorbell(payload, BELL);
+      set.change(doorbellFd(payload, BELL), BELL_TOKEN, 0, READABLE);
     } catch (error) {
       set.close();
       shared.release();
       throw error;
     }
     payload[OWNER] = me;
-    set.change(doorbellFd(payload, BELL), BELL_TOKEN, 0, READABLE);
     return new PollerCore(shared, set);
   }
 
@@ -203,7 +203,6 @@ export class PollerCore implements BlockingTarget {
       const token = set.tokenAt(i);
       const member = this.#byToken.get(token);
       if (token === BELL_TOKEN) {
-        drainDoorbell(this.#shared.payload, BELL);
         notified = true;
       } else if (token === DOORBELL) {
         rung = true;
@@ -219,6 +218,7 @@ export class PollerCore implements BlockingTarget {
     }
     for (const member of invalid) this.remove(member); // it would be ready for ever
     if (stale) set.rebuild([...this.members.values(), this.#bell]);
+    if (notified) drainDoorbell(this.#shared.payload, BELL); // nothing throws from here on
     if (!this.#queuesFirst) this.#lookAtQueues(events, maxEvents);
     if (events.length > 0 || notified || this.#isPast()) return events;
     // Edge-triggered, it has told this look, and would not end the sleep: the cancel came after the check at entry.

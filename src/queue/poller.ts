@@ -5,7 +5,7 @@ import { checkBoolean, checkCount, checkKeys } from "../options.ts";
 import { printAs } from "../print.ts";
 import { closedInTime, closeWhenDropped, type Dropped, keep, letGo } from "../shared/dropped.ts";
 import { CancellableSocket, coreOfSocket } from "../socket/socket.ts";
-import { attemptSync, checkShape, type WaitOptions } from "../wait/attempt.ts";
+import { attemptSync, checkWaitOptions, type WaitOptions } from "../wait/attempt.ts";
 import { READABLE, WRITABLE } from "../wait/readiness.ts";
 import type { Task } from "../wait/task.ts";
 import { toDeadline } from "../when.ts";
@@ -145,14 +145,14 @@ export class Poller implements Disposable {
    */
   wait(options?: PollerWaitOptions): PollEvent[] {
     const core = this.#open();
-    if (options !== undefined) checkShape(options, "cancel, timeout, interruptible, maxEvents", "maxEvents");
-    const maxEvents = options?.maxEvents ?? MAX_EVENTS;
+    if (options !== undefined) checkWaitOptions(options, "cancel, timeout, interruptible, maxEvents", "maxEvents");
+    const { cancel, timeout, interruptible, maxEvents = MAX_EVENTS } = options ?? {};
     checkCount(maxEvents, "maxEvents", 1, 0x10_0000);
-    core.wakeAt = toDeadline(options?.timeout, "timeout");
+    const wakeAt = toDeadline(timeout, "timeout");
     core.set.begin(maxEvents);
-    // The timeout is no error here, and so is not the attempt's.
-    const { maxEvents: _, timeout: __, ...rest } = options ?? {};
-    return attemptSync(WAIT, core, maxEvents, NEVER, rest);
+    core.wakeAt = wakeAt;
+    // That the timeout has passed is no error here, so it is not the attempt's.
+    return attemptSync(WAIT, core, maxEvents, NEVER, { cancel, interruptible });
   }
 
   /**

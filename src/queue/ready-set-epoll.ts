@@ -15,6 +15,7 @@ export class EpollReadySet implements ReadySet {
   readonly #always = new Map<number, number>();
   /** Those of them that the last look has told, behind what epoll found. */
   #told: number[] = [];
+  #filesFirst = false;
   #maxEvents = 1;
   #count = 0;
   /** What the last wait found and nobody has looked at; -1: nothing. */
@@ -35,8 +36,8 @@ export class EpollReadySet implements ReadySet {
   }
 
   addDoorbell(fd: number): void {
-    this.#doorbells.add(fd);
     this.#epoll.add(fd, EPOLLIN | EPOLLET, DOORBELL);
+    this.#doorbells.add(fd);
   }
 
   delete(fd: number): void {
@@ -67,6 +68,7 @@ export class EpollReadySet implements ReadySet {
   }
 
   #remove(fd: number): void {
+    if (this.#doorbells.has(fd)) return; // a bare number that was closed before, and is a doorbell's by now
     try {
       this.#epoll.delete(fd);
     } catch (error) {
@@ -77,14 +79,19 @@ export class EpollReadySet implements ReadySet {
 
   wait(deadline: number, interruptible: boolean): number {
     this.#found = -1;
-    this.#found = this.#epoll.waitUntil(deadline, interruptible, this.#maxEvents);
+    const until = this.#always.size === 0 ? deadline : Number.NEGATIVE_INFINITY; // something is ready
+    this.#found = this.#epoll.waitUntil(until, interruptible, this.#maxEvents);
     return this.#found;
   }
 
   look(maxEvents: number): number {
     const found = this.#found;
     this.#found = -1;
-    this.#count = found === -1 ? this.#epoll.waitUntil(Number.NEGATIVE_INFINITY, false, maxEvents) : found;
+    // In turns, when not all have room.
+    this.#filesFirst = !this.#filesFirst && this.#always.size > 0;
+    const room = this.#filesFirst ? maxEvents - this.#always.size : maxEvents;
+    if (found !== -1) this.#count = found;
+    else this.#count = room > 0 ? this.#epoll.waitUntil(Number.NEGATIVE_INFINITY, false, room) : 0;
     if (this.#always.size === 0) return this.#count;
     this.#told = [...this.#always.keys()].slice(0, Math.max(0, maxEvents - this.#count));
     for (const token of this.#told) {

@@ -1,9 +1,10 @@
 import { monotonic } from "../../ffi/clock.ts";
+import { fcntl } from "../../ffi/fd.ts";
 import { constants } from "../../ffi/platform/index.ts";
 import { PollSet } from "../../ffi/poll.ts";
 import { DOORBELL, type ReadySet, toEvents, toReady } from "./ready-set.ts";
 
-const { POLLIN } = constants;
+const { F_GETFD, POLLIN } = constants;
 /** How often a wait looks up while a doorbell is muted, in milliseconds. */
 const SLICE = 10;
 
@@ -58,8 +59,10 @@ export class PollReadySet implements ReadySet {
   change(fd: number, token: number, from: number, to: number): void {
     // HUP and ERR cannot be masked: of what nothing is awaited must not be in the set.
     if (from === to) return;
-    if (from === 0) this.#push(fd, toEvents(to), token);
-    else if (to !== 0) this.#set.set(this.#indexOf(fd, token), fd, toEvents(to));
+    if (from === 0) {
+      fcntl(fd, F_GETFD); // that it is no descriptor is said now, as epoll_ctl does, and not by an event
+      this.#push(fd, toEvents(to), token);
+    } else if (to !== 0) this.#set.set(this.#indexOf(fd, token), fd, toEvents(to));
     else this.#remove(this.#indexOf(fd, token));
   }
 

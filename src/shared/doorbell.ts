@@ -134,6 +134,8 @@ export class Bell {
       Atomics.store(payload, this.#cell + READ_END, pipe.readFd + 1);
       // In no ledger: any thread may close it, and the cell tells whoever sweeps.
       Atomics.store(payload, this.#cell + WRITE_END, pipe.writeFd + 1);
+    } else if (Atomics.load(payload, this.#cell + WRITE_END) === 0) {
+      return -1; // rung for another wait of this thread, which has not noticed yet: it would end every sleep at once
     }
     this.#waits++;
     return this.#readFd;

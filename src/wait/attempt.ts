@@ -206,8 +206,9 @@ function reasonIn(options: OperationOptions | undefined): unknown {
   }
 }
 
-function checkWaitOptions(options: WaitOptions): void {
-  checkShape(options, "cancel, timeout, interruptible");
+/** `more` is a further key, and then `known` names it, too. */
+export function checkWaitOptions(options: WaitOptions, known = "cancel, timeout, interruptible", more?: string): void {
+  checkShape(options, known, more);
   if ((options as { signal?: unknown }).signal !== undefined) {
     throw new TypeError(
       "an AbortSignal cannot stop a …Sync operation: it fires in this thread, which is blocked until the operation ends. " +

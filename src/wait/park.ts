@@ -7,7 +7,7 @@
 import { monotonic } from "../../ffi/clock.ts";
 import type { CancelCore } from "../cancel/core.ts";
 import { type DoorbellWatcher, doorbellCount } from "../cancel/follower.ts";
-import { isShortage } from "../errors.ts";
+import { SystemError } from "../errors.ts";
 import type { Selector } from "./readiness.ts";
 import { isFallback, openSelector } from "./selector.ts";
 
@@ -33,7 +33,7 @@ export class Park implements DoorbellWatcher {
   #first: CancelCore | null = null;
   #second: CancelCore | null = null;
   #doorbells = -1;
-  /** A doorbell for which there was no descriptor: look up every few milliseconds instead. */
+  /** A doorbell that could not be put up: look up every few milliseconds instead. */
   #blind = false;
 
   constructor(...fds: number[]) {
@@ -116,19 +116,22 @@ export class Park implements DoorbellWatcher {
     for (const line of [first?.line, second?.line]) {
       for (const core of line ?? []) {
         if (core.bell === null || this.#watched.has(core)) continue;
+        let fd = -1;
         try {
-          const fd = core.bell.enter();
-          if (fd === -1) {
-            this.#blind = true;
-            continue;
-          }
-          this.#watched.set(core, fd);
-          core.watch(this);
-          selector.addDoorbell(fd);
+          fd = core.bell.enter();
+          if (fd !== -1) selector.addDoorbell(fd);
         } catch (error) {
-          if (!isShortage(error)) throw error;
-          this.#blind = true;
+          // No descriptor, or (ENOSPC, ENOMEM) no place in the set: the next wait tries again.
+          if (!(error instanceof SystemError)) throw error;
+          if (fd !== -1) core.bell.leave();
+          fd = -1;
         }
+        if (fd === -1) {
+          this.#blind = true;
+          continue;
+        }
+        this.#watched.set(core, fd);
+        core.watch(this);
       }
     }
     this.#first = first;

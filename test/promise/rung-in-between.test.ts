@@ -3,12 +3,12 @@
  * is put up for it: with pipes nothing rings, as there is no pipe yet, so somebody has to look once more.
  */
 import { expect, test } from "bun:test";
-import { CancelSource, connect } from "../../src/index.ts";
+import { CancelSource, connect, TimeoutError } from "../../src/index.ts";
 import { CANCEL, CANCELLED } from "../bodies/reactor.ts";
 import { passed, reach } from "../gates.ts";
-import { around, aroundEveryCall } from "../hooks.ts";
+import { around, aroundEveryCall, aroundWaits } from "../hooks.ts";
 import { keeper, pair, refusedPort } from "../setup.ts";
-import { Thread, until } from "../thread.ts";
+import { Thread, thrown, until } from "../thread.ts";
 import { rejection } from "./outcome.ts";
 
 const keep = keeper();
@@ -135,5 +135,20 @@ test("a read is cancelled before whichever system call: from the one that finds 
     clearTimeout(asleep);
     ring(); // the round has to end before the next
   }
+  await thread.join();
+});
+
+test("a blocking read does not spin on a doorbell that rang for a promise, which cannot have noticed yet", async () => {
+  const { client, server } = pair(keep);
+  const { source, thread, cancel } = await cancelledElsewhere(2);
+  const pending = outcome(server.read(into, { cancel: source }));
+  cancel(1); // and armed again
+  let waits = 0;
+  const hook = aroundWaits(() => waits++, nothing);
+  expect(thrown(() => client.readSync(into, { cancel: source, timeout: 200 }))).toBeInstanceOf(TimeoutError);
+  hook[Symbol.dispose]();
+  expect(waits).toBeLessThan(100); // it may look up every 10 ms
+  expect(await pending).toBe("AbortError");
+  cancel(2);
   await thread.join();
 });
