@@ -1,6 +1,7 @@
 /** Accepting, in any number of threads. */
 import { monotonic } from "../../ffi/clock.ts";
 import { constants } from "../../ffi/platform/index.ts";
+import { PollSet } from "../../ffi/poll.ts";
 import { Sockaddr } from "../../ffi/sockaddr.ts";
 import { accept4 } from "../../ffi/socket.ts";
 import { ClosedError, SystemError } from "../errors.ts";
@@ -22,7 +23,7 @@ export interface StopOptions {
   settle?: number | undefined;
 }
 
-const { EMFILE, ENFILE, ENOBUFS, ENOMEM } = constants;
+const { EMFILE, ENFILE, ENOBUFS, ENOMEM, POLLIN } = constants;
 const NEVER = Number.POSITIVE_INFINITY;
 /** How long to sit out a shortage of descriptors, in milliseconds: doubled each time, as Go's http.Server does. */
 const FIRST_PAUSE = 5;
@@ -126,6 +127,7 @@ const ofTheClient = [
 const clientErrors = new Set(ofTheClient.map((name) => -constants[name]));
 const shortages = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
 const peer = new Sockaddr();
+const queue = new PollSet();
 
 /** Undefined: this client is gone, take the next. */
 function tryAccept<S>(core: ListenerCore<S>): S | null | undefined {
@@ -136,9 +138,20 @@ function tryAccept<S>(core: ListenerCore<S>): S | null | undefined {
     core.listening.noteAccepted(fd);
     return core.wrap(fd, peer);
   } catch (error) {
-    if (error instanceof SystemError && clientErrors.has(error.errno)) return undefined;
+    if (!(error instanceof SystemError)) throw error;
+    if (clientErrors.has(error.errno)) return undefined;
+    // A stop is complete when the queue is empty, which the kernel does not say in a shortage: it looks for a descriptor
+    // before it looks for a client.
+    if (core.isStopping && shortages.has(error.errno) && isEmpty(core.fd)) return null;
     throw error;
   }
+}
+
+/** Whether nobody is in the queue of a listener. */
+function isEmpty(fd: number): boolean {
+  queue.clear();
+  queue.push(fd, POLLIN);
+  return queue.waitUntil(Number.NEGATIVE_INFINITY, false) === 0;
 }
 
 function acceptOrSitOut<S>(core: ListenerCore<S>): S | null | undefined {
@@ -149,7 +162,6 @@ function acceptOrSitOut<S>(core: ListenerCore<S>): S | null | undefined {
     core.recovered();
     return socket;
   } catch (error) {
-    // Even with an empty queue: the kernel looks for a descriptor before it looks for a client.
     if (!(error instanceof SystemError) || !shortages.has(error.errno)) throw error;
     core.sitOut();
     return null;

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { monotonic } from "../../ffi/index.ts";
 import { constants } from "../../ffi/platform/index.ts";
-import { CancelSource, connectSync, listen } from "../../src/index.ts";
+import { CancelSource, ClosedError, connectSync, listen, type TcpListener } from "../../src/index.ts";
 import { failWith, faults } from "../faults.ts";
 import { aroundWaits } from "../hooks.ts";
 import { keeper } from "../setup.ts";
@@ -59,4 +59,27 @@ test("while it sits a shortage out an accept can be cancelled, times out, and fa
   const closed = rejection(listener.accept());
   listener.close();
   expect(await closed).toMatchObject({ name: "ClosedError" });
+});
+
+test("a listener that stops in a shortage, and has nobody in its queue, is at its end", async () => {
+  fault("accept4", () => () => failWith(constants.EMFILE));
+  for (const accept of [
+    (listener: TcpListener) => listener.accept({ timeout: 20_000 }),
+    async (listener: TcpListener) => listener.acceptSync({ timeout: 20_000 }),
+    async (listener: TcpListener) => listener.tryAccept(),
+  ]) {
+    const listener = keep(listen({ hostname: "127.0.0.1" }));
+    listener.stopAccepting({ settle: 0 });
+    expect(await rejection(accept(listener))).toBeInstanceOf(ClosedError);
+  }
+});
+
+test("a listener that stops in a shortage takes who is in its queue first, once it can", async () => {
+  const short = shortage();
+  const pending = short.listener.accept({ timeout: 20_000 });
+  short.listener.stopAccepting({ settle: 0 });
+  await until("it to have tried again and again", () => short.asked >= 4);
+  short.end();
+  expect(keep(await pending).remoteAddress).toEqual(short.client.localAddress);
+  expect(await rejection(short.listener.accept({ timeout: 20_000 }))).toBeInstanceOf(ClosedError);
 });
