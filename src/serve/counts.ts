@@ -3,7 +3,9 @@ const ACTIVE = 0;
 const SERVED = 1;
 const COMPLETED = 2;
 const FORCED = 3;
-const COUNTS = 4;
+/** How often somebody has looked at the ends. Two who look at once may count as one: what matters is that it goes up. */
+const LOOKS = 4;
+const COUNTS = 5;
 
 /** What became of connections. */
 export interface ShutdownResult {
@@ -14,11 +16,8 @@ export interface ShutdownResult {
 }
 
 export class Counts {
-  /** Doubles, so that they never overflow; written by one thread at a time, and not torn on the 64-bit machines we run on. */
+  /** Doubles, so that they never overflow; each written by one thread at a time, and not torn on the 64-bit machines we run on. */
   readonly words: Float64Array<ArrayBufferLike>;
-
-  /** How often this thread has looked at the ends. */
-  looks = 0;
 
   /** Begins with zeros, and goes on with what another thread has counted. */
   constructor(words: Float64Array<ArrayBufferLike> = new Float64Array(COUNTS)) {
@@ -42,8 +41,13 @@ export class Counts {
 
   /** What has been looked at stays: see `takeBackCompleted`. */
   get ends(): ShutdownResult {
-    this.looks++;
+    this.words[LOOKS]! += 1;
     return { completed: this.words[COMPLETED]!, forced: this.words[FORCED]! };
+  }
+
+  /** What `takeBackCompleted` wants to know. */
+  get looks(): number {
+    return this.words[LOOKS]!;
   }
 
   begin(): void {

@@ -4,6 +4,7 @@ import { monotonic } from "../../ffi/clock.ts";
 import { releaseOnExit } from "../shared/release-on-exit.ts";
 import { makeSureOfRoom } from "../shared/room-for-a-thread.ts";
 import { Counts } from "./counts.ts";
+import { Gate } from "./gate.ts";
 import { type ThreadJob, type ThreadNews, type ThreadOrder, unwrap, wrap } from "./thread-job.ts";
 
 /**
@@ -31,6 +32,7 @@ export class ServerThread {
   readonly #owner: Owner;
   readonly #fd: number;
   readonly #counts = Counts.shared();
+  readonly #gate = Gate.shared();
   #worker: Worker | null = null;
   #state: "starting" | "up" | "done" | "terminated" | "down" = "down";
   /** What it failed with. */
@@ -44,8 +46,8 @@ export class ServerThread {
   #restarts = 0;
 
   /** `fd`: the listener's. Throws `SystemError` (`EMFILE`). */
-  constructor(job: Omit<ThreadJob, "counts">, fd: number, owner: Owner) {
-    this.#job = { ...job, counts: this.#counts.words };
+  constructor(job: Omit<ThreadJob, "counts" | "gate">, fd: number, owner: Owner) {
+    this.#job = { ...job, counts: this.#counts.words, gate: this.#gate.word };
     this.#fd = fd;
     this.#owner = owner;
     this.#start();
@@ -68,14 +70,15 @@ export class ServerThread {
     return this.#state !== "down";
   }
 
-  /** It serves, or comes to its end. */
-  get isUp(): boolean {
-    return this.#state === "up" || this.#state === "done";
+  /** True: it has accepted nobody, and will accept nobody. */
+  shutOut(): boolean {
+    return !this.isRunning || this.#gate.shut();
   }
 
   #start(): void {
     this.#startedAt = monotonic();
     makeSureOfRoom(this.#fd);
+    this.#gate.open();
     this.#state = "starting";
     this.#failure = null;
     const worker = new Worker(new URL("./thread-entry.ts", import.meta.url), { workerData: this.#job });

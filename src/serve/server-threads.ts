@@ -205,8 +205,9 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
   get #ends(): ShutdownResult {
     const sum = { completed: 0, forced: 0 };
     for (const { counts } of this.#threads) {
-      sum.completed += counts.ends.completed;
-      sum.forced += counts.ends.forced;
+      const { completed, forced } = counts.ends;
+      sum.completed += completed;
+      sum.forced += forced;
     }
     return sum;
   }
@@ -290,10 +291,10 @@ export class ThreadedServer<A extends InetAddress | UnixAddress = InetAddress | 
     for (const thread of threads) if (!thread.isRunning && thread !== successor) this.#end(thread);
   }
 
-  /** Nobody is in the queue, and nobody comes: who is about to take a copy of the listener finds nothing to do. */
+  /** Nobody is in the queue, and nobody comes: who has not begun to accept finds nothing to do. */
   #drained(): void {
     this.#listener.close();
-    for (const thread of [...this.#unfinished]) if (!thread.isUp) this.#end(thread);
+    for (const thread of [...this.#unfinished]) if (thread.shutOut()) this.#end(thread);
   }
 
   #end(thread: ServerThread): void {

@@ -4,6 +4,7 @@ import { CancelSource } from "../cancel/source.ts";
 import { TcpListener } from "../socket/tcp-listener.ts";
 import { UnixListener } from "../socket/unix-listener.ts";
 import { Counts } from "./counts.ts";
+import { Gate } from "./gate.ts";
 import { Server } from "./server.ts";
 import { type ThreadJob, type ThreadNews, type ThreadOrder, unwrap, wrap } from "./thread-job.ts";
 
@@ -11,7 +12,7 @@ function say(news: ThreadNews): void {
   parentPort!.postMessage(wrap(news));
 }
 
-const { module, listener, isUnix, cancel, counts, maxConnections } = workerData as ThreadJob;
+const { module, listener, isUnix, cancel, counts, maxConnections, gate } = workerData as ThreadJob;
 const { default: handler, onError = console.error } = await import(module).catch((error: unknown) => {
   throw new Error(`serveThreads cannot load ${module}: ${error}`, { cause: error });
 });
@@ -19,7 +20,10 @@ if (typeof handler !== "function") {
   throw new TypeError(`${module} has no handler: it has to \`export default\` a function (socket, context) => …`);
 }
 if (typeof onError !== "function") throw new TypeError(`onError of ${module} is a function, not ${typeof onError}`);
-const server = Server.start(isUnix ? UnixListener.from(listener) : TcpListener.from(listener), handler, {
+const copy = isUnix ? UnixListener.from(listener) : TcpListener.from(listener);
+// The copy first: it is there to be taken for as long as the gate is open.
+if (!new Gate(gate).pass()) await new Promise(() => {}); // about to be terminated
+const server = Server.start(copy, handler, {
   maxConnections,
   onError,
   parent: CancelSource.from(cancel),

@@ -14,6 +14,8 @@ export interface ThreadJob {
   /** See `Counts`. */
   readonly counts: Float64Array<ArrayBufferLike>;
   readonly maxConnections: number;
+  /** See `Gate`. */
+  readonly gate: Int32Array<ArrayBufferLike>;
 }
 
 /** What a thread is told: to drain until then (a `monotonic()` time), or to close. */

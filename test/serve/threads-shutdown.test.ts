@@ -1,6 +1,6 @@
 /** `serveThreads` comes to its end: gracefully, by force, and at any moment. */
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { monotonic } from "../../ffi/index.ts";
 import { connectSync, listen, type ShutdownResult, serveThreads, type TcpSocket } from "../../src/index.ts";
@@ -14,7 +14,7 @@ import { client, clientsInEachThread, commandServer, handlers, order } from "./t
 
 const keep = keeper();
 
-/** A path that is not there yet, and that the handlers of late.ts and second-is-late.ts look at. */
+/** A path that is not there yet, and that the handlers of late.ts, second-is-late.ts and quiet-second.ts look at. */
 function lateFlag(): string {
   const flag = join(keep(temporaryDirectory()).path, "flag");
   process.env.LATE_FLAG = flag;
@@ -140,6 +140,40 @@ test("a thread that is still starting does not hold up the others' end", async (
   await readText(socket);
   const result = server.shutdown({ grace: null });
   expect(await hear(socket)).toEqual({ text: "", end: "end" });
+  expect(await result).toEqual({ completed: 1, forced: 0 });
+});
+
+test("a thread that has accepted, and of which nobody has heard yet, serves its client while the others end", async () => {
+  const flag = lateFlag();
+  const crashes: unknown[] = [];
+  const onCrash = (error: unknown) => crashes.push(error);
+  const setting = { listen: { hostname }, threads: 2, maxConnections: 1, onCrash };
+  const server = keep(serveThreads(handlers("quiet-second"), setting));
+  const first = keep(await dial(server.address.port));
+  const thread = await readText(first);
+  const second = keep(await dial(server.address.port));
+  const result = server.shutdown({ grace: null, settle: 0 });
+  writeFileSync(`${flag}/go`, "");
+  expect(await readText(second)).not.toBe(thread);
+  await first.write("x");
+  expect(await hear(first)).toEqual({ text: "bye", end: "end" });
+  await until("the first thread to have found the queue empty, and to end", () => !existsSync(`/proc/${thread}`));
+  await second.write("x");
+  expect(await hear(second)).toEqual({ text: "bye", end: "end" });
+  writeFileSync(`${flag}/up`, "");
+  expect(await result).toEqual({ completed: 2, forced: 0 });
+  expect(crashes).toEqual([]);
+});
+
+test("a connection that had come to its end, and failed after all, takes back no end that was counted since", async () => {
+  const { server, port } = commandServer(keep, 1);
+  const idle = await client(keep, port);
+  const { socket } = await client(keep, port);
+  await order(socket, "close-and-fail");
+  expect(await hear(socket)).toEqual({ text: "", end: "end" });
+  await until("it to be over", () => server.active === 1);
+  const result = server.shutdown({ grace: null }); // it fails once it is told
+  expect(await hear(idle.socket)).toEqual({ text: "", end: "end" });
   expect(await result).toEqual({ completed: 1, forced: 0 });
 });
 

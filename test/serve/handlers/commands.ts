@@ -18,6 +18,11 @@ const commands: Handler<TcpSocket | UnixSocket> = async (socket, { cancel, signa
     if (command === "reject") void Promise.reject(new TypeError("rejected where nobody looks"));
     if (command === "exit") process.exit(3);
     if (command === "fail") throw new RangeError("the handler's own");
+    if (command === "close-and-fail") {
+      socket.close();
+      while (!cancel.cancelled) Bun.sleepSync(1); // in the same turn: what it was counted as can still be taken back
+      throw new RangeError("too late");
+    }
     if (command === "signal") {
       // The stop may have come with the answer above, before anybody listened.
       if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
