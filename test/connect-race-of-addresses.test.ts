@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { ENOTCONN, monotonic } from "../ffi/index.ts";
+import { constants } from "../ffi/platform/index.ts";
 import { connectSync, listen, type TcpListener, type TcpSocket, TimeoutError } from "../src/index.ts";
 import { failWith, faults } from "./faults.ts";
 import { resolveTo } from "./names.ts";
@@ -127,4 +128,25 @@ test("the winner keeps nothing of the race: a cancel or a deadline of the connec
   expect(thrown(() => socket.readSync(buffer, { timeout: 700 }))).toBeInstanceOf(TimeoutError);
   peer.writeSync("later");
   expect(socket.readSync(buffer, { timeout: 5000 })).toBe(5);
+});
+
+test("an address to which connect says yes at once, and whose name cannot be had: the next one is tried", () => {
+  const fine = keep(listen({ hostname: "127.0.0.2" }));
+  resolveTo(fault, ["127.0.0.1", "127.0.0.2"]);
+  let calls = 0;
+  fault(
+    "connect",
+    (connect) =>
+      (...parameters) =>
+        ++calls === 1 ? 0 : connect(...parameters),
+  );
+  fault(
+    "getpeername",
+    (real) =>
+      (...parameters) =>
+        calls === 1 ? failWith(constants.ENOBUFS) : real(...parameters),
+  );
+  const { socket } = timed(() => connectSync({ hostname: "name.test", port: fine.address.port, timeout: 20_000 }));
+  expect(socket.remoteAddress.address).toBe("127.0.0.2");
+  expect(keep(fine.acceptSync({ timeout: 5000 })).remoteAddress).toEqual(socket.localAddress);
 });

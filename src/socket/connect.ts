@@ -55,10 +55,23 @@ const waitKeys = {
 
 type Form = keyof typeof waitKeys;
 
-function checkTcp(form: Form, options: TcpConnectOptions & { lookup?: LookupFunction | undefined }): void {
-  const keys = form === "connect" ? [...tcpKeys, "lookup"] : tcpKeys;
-  checkKeys(form, options, [...keys, ...waitKeys[form]], ["path"]);
-  const { hostname, port, family, localAddress, localPort, fallbackDelay, keepAlive } = options;
+/**
+ * What is looked at now and again later is the caller's no more: `keys` of `options` in an object of our own. Inherited
+ * ones count, and a getter runs once.
+ */
+function copyOf<T extends object>(options: T, keys: readonly string[]): T {
+  const copy = Object.fromEntries(keys.map((key) => [key, (options as Record<string, unknown>)[key]]));
+  return copy as T;
+}
+
+type TcpOptions = TcpConnectOptions & { lookup?: LookupFunction | undefined };
+
+/** The options, checked, and from then on our own. */
+function takeTcp<T extends TcpOptions>(form: Form, options: T): T {
+  const keys = [...tcpKeys, ...(form === "connect" ? ["lookup"] : []), ...waitKeys[form]];
+  checkKeys(form, options, keys, ["path"]);
+  const copy = copyOf(options, keys);
+  const { hostname, port, family, localAddress, localPort, noDelay, fallbackDelay, keepAlive } = copy;
   checkHostname(hostname, "hostname");
   checkPort(port, "port");
   if (family !== undefined && family !== 0 && family !== 4 && family !== 6) {
@@ -69,17 +82,22 @@ function checkTcp(form: Form, options: TcpConnectOptions & { lookup?: LookupFunc
     if (ipVersion(localAddress) === 0) throw new TypeError(`localAddress is an IP address, not "${localAddress}"`);
   }
   if (localPort !== undefined) checkPort(localPort, "localPort");
-  checkBoolean(options.noDelay, "noDelay");
+  checkBoolean(noDelay, "noDelay");
   if (keepAlive !== undefined) checkKeepAlive(keepAlive);
+  if (typeof keepAlive === "object") copy.keepAlive = { ...keepAlive };
   if (fallbackDelay !== undefined && (typeof fallbackDelay !== "number" || !(fallbackDelay >= 0))) {
     throw new RangeError(`fallbackDelay is milliseconds, 0 or more, not ${String(fallbackDelay)}`);
   }
+  return copy;
 }
 
-function checkUnix(form: Form, options: UnixConnectOptions): void {
-  checkKeys(form, options, ["path", ...waitKeys[form]], [], [...tcpKeys, "lookup"]);
-  checkText(options.path, "path");
-  new Sockaddr().encode(options); // throws for a path that does not fit
+function takeUnix<T extends UnixConnectOptions>(form: Form, options: T): T {
+  const keys = ["path", ...waitKeys[form]];
+  checkKeys(form, options, keys, [], [...tcpKeys, "lookup"]);
+  const copy = copyOf(options, keys);
+  checkText(copy.path, "path");
+  new Sockaddr().encode(copy); // throws for a path that does not fit
+  return copy;
 }
 
 const CONNECT: Task<Dial<unknown>, undefined, unknown> = {
@@ -145,13 +163,13 @@ export async function connect(
   options: (TcpConnectOptions & ConnectOptions) | (UnixConnectOptions & OperationOptions),
 ): Promise<TcpSocket | UnixSocket> {
   if (hasPath(options, tcpKeys)) {
-    checkUnix("connect", options);
-    return dialLater(new UnixDial(options.path), options, 0, lookUp);
+    const own = takeUnix("connect", options);
+    return dialLater(new UnixDial(own.path), own, 0, lookUp);
   }
-  checkTcp("connect", options);
-  const { family = 0, lookup = lookUp } = options;
+  const own = takeTcp("connect", options);
+  const { family = 0, lookup = lookUp } = own;
   if (typeof lookup !== "function") throw new TypeError("lookup is a function that resolves to addresses");
-  return dialLater(new TcpDial(options), options, family, lookup);
+  return dialLater(new TcpDial(own), own, family, lookup);
 }
 
 /**
@@ -177,9 +195,9 @@ export function connectSync(options: (TcpConnectOptions | UnixConnectOptions) & 
     );
   }
   if (hasPath(options, tcpKeys)) {
-    checkUnix("connectSync", options);
-    return dialSync(new UnixDial(options.path), options);
+    const own = takeUnix("connectSync", options);
+    return dialSync(new UnixDial(own.path), own);
   }
-  checkTcp("connectSync", options);
-  return dialSync(new TcpDial(options), options);
+  const own = takeTcp("connectSync", options);
+  return dialSync(new TcpDial(own), own);
 }

@@ -170,8 +170,12 @@ export class TcpDial implements BlockingTarget {
       this.#park?.add(core.fd);
       return connected && this.#settle(core) ? core : null;
     } catch (error) {
-      core?.close();
-      this.#errors.set(address, error as Error);
+      if (core !== null && this.#racing.includes(core)) {
+        this.#drop(core, address, error as Error);
+      } else {
+        core?.close();
+        this.#errors.set(address, error as Error);
+      }
       return null;
     }
   }

@@ -82,9 +82,11 @@ export function admit(
   let until = deadline;
   if (options !== undefined) {
     checkOptions(options);
-    if (options.cancel !== undefined) source = toCore(options.cancel, "cancel");
-    until = Math.min(until, toDeadline(options.timeout, "timeout"));
+    // All of them before the source is looked at: a getter may dispose it.
+    const { cancel, timeout } = options;
     signal = (options as OperationOptions).signal;
+    until = Math.min(until, toDeadline(timeout, "timeout"));
+    if (cancel !== undefined) source = toCore(cancel, "cancel");
   }
   const closed = target.closedError(interest);
   if (closed !== null) throw closed;

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { CancelSource, connect, type TcpSocket } from "../../src/index.ts";
+import { CancelSource, ClosedError, connect, listen, type TcpSocket } from "../../src/index.ts";
 import { systemCalls } from "../faults.ts";
 import { keeper, pair, readAll, readText } from "../setup.ts";
 import { rejection } from "./outcome.ts";
@@ -174,4 +174,44 @@ test("who wins at entry: arguments, closed, signal, cancel, the socket's own sou
   expect(await causes(client.read(into, all))).toBe("ClosedError");
   expect(await causes(client.read(into, { ...all, timeout: Number.NaN }))).toBe("RangeError");
   expect(await causes(client.read(into, { ...all, signal: 5 as never }))).toBe("TypeError");
+});
+
+test("what becomes of the options after the call is the caller's own business", async () => {
+  const [here, there] = [keep(listen({ hostname: "127.0.0.1" })), keep(listen({ hostname: "127.0.0.1" }))];
+  const { address } = here;
+  let looks = 0;
+  const options = {
+    hostname: "some.test",
+    port: address.port,
+    keepAlive: { idle: 100 },
+    lookup: async () => [address],
+    get noDelay() {
+      looks++;
+      return true;
+    },
+  };
+  const first = connect(options);
+  options.port = there.address.port;
+  options.keepAlive.idle = -1;
+  expect(keep(await first).remoteAddress.port).toBe(address.port);
+  expect(looks).toBe(1);
+});
+
+test("a getter of the options may dispose the source: that is ClosedError, and no other source's loss", async () => {
+  const { client } = pair(keep);
+  const source = new CancelSource();
+  void source.handle;
+  const options = {
+    cancel: source,
+    get timeout() {
+      source.dispose();
+      return 5;
+    },
+  };
+  expect(await rejection(client.read(new Uint8Array(1), options))).toBeInstanceOf(ClosedError);
+  const next = keep(new CancelSource()); // in the memory that was the other one's
+  const { handle } = next;
+  await rejection(client.read(new Uint8Array(1), { timeout: 10 }));
+  expect(next.cancel()).toBe(true);
+  CancelSource.from(handle).dispose();
 });
