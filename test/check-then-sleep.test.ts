@@ -1,11 +1,15 @@
 /** The gap between "there is nothing" and sleep: whatever is cancelled there, and whatever comes after, is seen. */
 import { expect, test } from "bun:test";
-import { CancelSource } from "../src/index.ts";
+import { EMFILE } from "../ffi/index.ts";
+import { CancelSource, TimeoutError } from "../src/index.ts";
+import { failWith, faults } from "./faults.ts";
+import { aroundWaits } from "./hooks.ts";
 import { type Instant, Reader, WAITS } from "./reader.ts";
-import { keeper } from "./setup.ts";
-import { until } from "./thread.ts";
+import { keeper, pair } from "./setup.ts";
+import { thrown, until } from "./thread.ts";
 
 const keep = keeper();
+const fault = faults();
 
 const instants: Instant[] = ["after it found nothing", "before it sleeps", "after it slept"];
 
@@ -166,4 +170,20 @@ test("a doorbell that rang in an earlier round keeps no later read awake", async
   expect(name).toBe("TimeoutError");
   // One sleep, the rest of its last millisecond, and at most one spurious wake each for two bells. An awake one has thousands.
   expect(waits).toBeLessThan(10);
+});
+
+test("nor does it one that finds no descriptor for its epoll set, and polls instead", () => {
+  const { server } = pair(keep); // the client has an epoll set, from its connect
+  const cancel = keep(new CancelSource());
+  void cancel.handle;
+  cancel.cancel();
+  cancel.reset();
+  fault("epoll_create1", () => () => failWith(EMFILE));
+  let waits = 0;
+  using _hook = aroundWaits(
+    () => waits++,
+    () => {},
+  );
+  expect(thrown(() => server.readSync(new Uint8Array(1), { cancel, timeout: 300 }))).toBeInstanceOf(TimeoutError);
+  expect(waits).toBeLessThan(150); // every 10 ms, where it has to look at the state now and then
 });

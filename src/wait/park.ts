@@ -89,9 +89,15 @@ export class Park implements DoorbellWatcher {
   }
 
   #open(interest: number): ParkSelector {
-    if (this.#selector !== null && isFallback(this.#selector)) this.close(); // perhaps a descriptor is free by now
-    this.#selector ??= openSelector();
-    const selector = this.#selector;
+    if (this.#selector === null || isFallback(this.#selector)) {
+      // Perhaps a descriptor is free by now. If not, the stand-in stays: it knows which doorbells have rung already.
+      const selector = openSelector();
+      if (this.#selector === null || !isFallback(selector)) {
+        this.close();
+        this.#selector = selector;
+      }
+    }
+    const selector = this.#selector!;
     if (this.#registered === 0) {
       this.#interest = interest;
     } else if (

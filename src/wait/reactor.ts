@@ -7,6 +7,7 @@
  */
 import { isMainThread } from "node:worker_threads";
 import { monotonic } from "../../ffi/clock.ts";
+import { SystemError } from "../errors.ts";
 import { Alarm } from "./alarm.ts";
 import { DeadlineHeap, type Timed } from "./deadline-heap.ts";
 import { type Blind, LookUps } from "./look-ups.ts";
@@ -68,18 +69,13 @@ export class Reactor {
   register(fd: number, owner: Ready, interest: number, isDoorbell = false): Registration {
     const registration = this.#registrations.add(fd, owner, interest, isDoorbell);
     try {
-      this.#add(registration);
+      add(this.#selector, registration, interest);
     } catch (error) {
       this.#registrations.remove(registration);
       throw error;
     }
     this.#tellOfChange();
     return registration;
-  }
-
-  #add({ fd, tag, interest, isDoorbell }: Registration): void {
-    if (isDoorbell) this.#selector.addDoorbell(fd, tag);
-    else this.#selector.add(fd, interest, tag);
   }
 
   modify(registration: Registration, interest: number): void {
@@ -168,7 +164,13 @@ export class Reactor {
 
   #look(): number {
     const selector = this.#selector;
-    const count = selector.wait(Number.NEGATIVE_INFINITY, false);
+    let count = 0;
+    try {
+      count = selector.wait(Number.NEGATIVE_INFINITY, false);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#lookUps.soon(error); // ENOMEM of poll(2): nothing was told, and the next look tells it
+    }
     for (let i = 0; i < count; i++) {
       const registration = this.#registrations.at(selector.tagAt(i));
       // Unregistered meanwhile, also by an owner earlier in this batch; its descriptor's number may be a stranger's.
@@ -264,14 +266,22 @@ export class Reactor {
   /** The selector that stood in for an epoll set gives way to one as soon as a descriptor is free. */
   #recover(): void {
     if (!isFallback(this.#selector)) return;
-    const selector = openSelector();
-    if (isFallback(selector)) return;
+    const all = this.#registrations.all();
+    let selector: Selector | null = null;
+    try {
+      selector = openSelector();
+      if (isFallback(selector)) return;
+      // Edges: what nobody awaits does no harm.
+      for (const one of all) add(selector, one, READABLE | WRITABLE);
+    } catch (error) {
+      // ENOSPC, ENOMEM: all of them or none, and the stand-in goes on until the next look.
+      selector?.close();
+      if (!(error instanceof SystemError)) throw error;
+      return;
+    }
     this.#selector.close();
     this.#selector = selector;
-    for (const registration of this.#registrations.all()) {
-      if (!registration.isDoorbell) registration.interest = READABLE | WRITABLE; // edges: what nobody awaits does no harm
-      this.#add(registration);
-    }
+    for (const one of all) if (!one.isDoorbell) one.interest = READABLE | WRITABLE;
   }
 
   #close(): void {
@@ -279,6 +289,11 @@ export class Reactor {
     this.#alarm.close();
     this.#selector.close();
   }
+}
+
+function add(selector: Selector, { fd, tag, isDoorbell }: Registration, interest: number): void {
+  if (isDoorbell) selector.addDoorbell(fd, tag);
+  else selector.add(fd, interest, tag);
 }
 
 let current: Reactor | null = null;
