@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { CancelledError, CancelSource, TimeoutError } from "../src/index.ts";
 import { type Observed, READY, ROUND, STARTED, STOP, WON } from "./bodies/entry.ts";
 import { passed, reach } from "./gates.ts";
+import { callsDuring } from "./hooks.ts";
 import { FLAGS, Thread, thrown } from "./thread.ts";
 
 test("a new source is armed: not cancelled, without a reason, and its check passes", () => {
@@ -236,4 +237,36 @@ test("the reason that another thread gave outlives the source here, though its m
   source.dispose();
   expect(source.reason).toBe("from a third thread");
   expect(token.reason).toBe("from a third thread");
+});
+
+test("a reason whose toString disposes the source, or cancels it first, rings no doorbell that is a stranger's by then", () => {
+  const source = new CancelSource();
+  void source.handle;
+  const reason = {
+    toString() {
+      source.dispose();
+      return "why";
+    },
+  };
+  const { made, result } = callsDuring(() => source.cancel(reason));
+  expect(result).toBe(false);
+  expect(made).not.toContain("write");
+
+  using other = new CancelSource();
+  void other.handle;
+  expect(other.cancel({ toString: () => String(other.cancel("first")) })).toBe(false);
+  expect(other.reason).toBe("first");
+});
+
+test("a reason whose toString takes the handle: there is one", () => {
+  using source = new CancelSource();
+  let handle: unknown;
+  let calls = 0;
+  source.cancel({
+    toString() {
+      if (++calls === 2) handle = source.handle; // the first time is the cancel's own
+      return "why";
+    },
+  });
+  expect(source.handle).toBe(handle as typeof source.handle);
 });

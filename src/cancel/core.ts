@@ -73,14 +73,17 @@ export class CancelCore {
   /** Makes the source reachable from other threads: its memory, and the doorbells of its whole line. Throws `SystemError`. */
   share(): CancelHandle {
     if (this.#handle === undefined) {
+      const { round } = this;
+      const text = this.#state.marked(round) ? describeReason(this.reason(round)) : undefined;
+      // That was code of users (toString), which may have shared it.
+      if (this.#handle !== undefined) return this.#handle as unknown as CancelHandle;
       const parents = this.#parents.map((parent) => parent.share() as unknown as SourceHandle);
       const bell = openBell();
       try {
         const shared = Shared.create(kind, this.#state.size + bell.words);
         this.#state.moveTo(shared.payload);
         shared.payload[BELL] = bell.word;
-        const { round } = this;
-        if (this.#state.marked(round)) this.#state.publishReason(round, describeReason(this.reason(round)));
+        if (this.#state.marked(round)) this.#state.publishReason(round, text);
         this.#become(shared, { ...shared.publish(), parents });
       } catch (error) {
         bell.close();
@@ -169,9 +172,13 @@ export class CancelCore {
   /** True for the call that ended the round. */
   cancel(reason?: unknown): boolean {
     if (this.now() !== null) return false;
+    // Before the mark, as it is code of users (toString), which may do anything: dispose this source, or cancel it.
+    const text = describeReason(reason);
+    if (this.#references <= 0 || this.now() !== null) return false;
     const round = this.#state.mark();
     if (round === -1) return false;
-    this.#remember(round, reason);
+    this.#keep(round, reason);
+    this.#state.publishReason(round, text);
     if (this.#shared !== null) ringBell(this.#shared); // after the mark: a waiter that wakes finds the word
     for (const observer of this.#observers ?? []) observer();
     this.follower?.ended(); // last: it may run code of users
