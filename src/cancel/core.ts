@@ -74,7 +74,7 @@ export class CancelCore {
   share(): CancelHandle {
     if (this.#handle === undefined) {
       const { round } = this;
-      const text = this.#state.marked(round) ? describeReason(this.reason(round)) : undefined;
+      const text = this.#reasons?.has(round) ? describeReason(this.#reasons.get(round)) : undefined;
       // That was code of users (toString), which may have shared it.
       if (this.#handle !== undefined) return this.#handle as unknown as CancelHandle;
       const parents = this.#parents.map((parent) => parent.share() as unknown as SourceHandle);

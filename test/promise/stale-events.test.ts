@@ -1,5 +1,6 @@
 /** An event that was told for a descriptor that is closed by now never reaches whoever has its number next. */
 import { expect, test } from "bun:test";
+import { closeSync, openSync } from "node:fs";
 import { POLLIN } from "../../ffi/index.ts";
 import { CancelSource, connectSync, type TcpListener, type TcpSocket } from "../../src/index.ts";
 import { CANCEL, CANCELLED, type CancelJob } from "../bodies/reactor.ts";
@@ -7,18 +8,31 @@ import { waitFor } from "../fds.ts";
 import { passed, reach } from "../gates.ts";
 import { around, aroundWaits } from "../hooks.ts";
 import { type Keep, keeper, pair } from "../setup.ts";
-import { Thread } from "../thread.ts";
+import { fdTable, Thread } from "../thread.ts";
 
 const keep = keeper();
 const nothing = () => {};
 
-/** Connects until the kernel gives the new socket the number `fd`, which is free. */
+/**
+ * Connects with a socket that has the number `fd`, which is free: with all below it taken, as one that an earlier thread
+ * gives back late would be the socket's, and `fd` its epoll set's.
+ */
 function connectAs(fd: number, keep: Keep, listener: TcpListener): TcpSocket {
-  for (let tries = 0; tries < 1000; tries++) {
-    const socket = keep(connectSync({ hostname: "127.0.0.1", port: listener.address.port }));
+  for (let tries = 0; tries < 50; tries++) {
+    const lower: number[] = [];
+    for (let next = openSync("/dev/null", "r"); ; next = openSync("/dev/null", "r")) {
+      if (next < fd) lower.push(next);
+      else {
+        closeSync(next);
+        break;
+      }
+    }
+    const socket = keep(connectSync({ hostname: "127.0.0.1", port: listener.address.port, timeout: 20_000 }));
+    for (const one of lower) closeSync(one);
     if (socket.fd === fd) return socket;
+    socket.close();
   }
-  throw new Error(`expected the number ${fd} to be given out again`);
+  throw new Error(`expected the number ${fd} to be given out again; it is ${fdTable()[fd]} now`);
 }
 
 /** Closes `old` and has a read wait on a new socket of the same number; counts what that read asks of the kernel. */
