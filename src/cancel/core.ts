@@ -177,8 +177,7 @@ export class CancelCore {
     if (this.#references <= 0 || this.now() !== null) return false;
     const round = this.#state.mark();
     if (round === -1) return false;
-    this.#keep(round, reason);
-    this.#state.publishReason(round, text);
+    this.#remember(round, reason, text);
     if (this.#shared !== null) ringBell(this.#shared); // after the mark: a waiter that wakes finds the word
     for (const observer of this.#observers ?? []) observer();
     this.follower?.ended(); // last: it may run code of users
@@ -209,9 +208,9 @@ export class CancelCore {
   }
 
   /** Ends up in every thread: here as it is, elsewhere as text. */
-  #remember(round: number, reason: unknown): void {
+  #remember(round: number, reason: unknown, text = describeReason(reason)): void {
     this.#keep(round, reason);
-    this.#state.publishReason(round, describeReason(reason));
+    this.#state.publishReason(round, text);
   }
 
   #keep(round: number, reason: unknown): void {

@@ -60,8 +60,7 @@ type Form = keyof typeof waitKeys;
  * ones count, and a getter runs once.
  */
 function copyOf<T extends object>(options: T, keys: readonly string[]): T {
-  const copy = Object.fromEntries(keys.map((key) => [key, (options as Record<string, unknown>)[key]]));
-  return copy as T;
+  return Object.fromEntries(keys.map((key) => [key, (options as Record<string, unknown>)[key]])) as T;
 }
 
 type TcpOptions = TcpConnectOptions & { lookup?: LookupFunction | undefined };
