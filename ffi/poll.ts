@@ -106,3 +106,12 @@ export class PollSet {
     return libc.ppoll(this.#words, this.#length, timeout, null);
   }
 }
+
+const one = new PollSet();
+
+/** @internal What `fd` has of `events` now, without a wait; POLLHUP, POLLERR and POLLNVAL come unasked. 0: nothing. */
+export function eventsNow(fd: number, events: number): number {
+  one.clear();
+  one.push(fd, events);
+  return one.waitUntil(Number.NEGATIVE_INFINITY, false) === 0 ? 0 : one.reventsAt(0);
+}

@@ -18,6 +18,8 @@ import {
   SOCK_STREAM,
   socket,
 } from "../ffi/index.ts";
+import { eventsNow } from "../ffi/poll.ts";
+import { changes as changesOf } from "./leaks.ts";
 import type { Keep } from "./setup.ts";
 import { fdTable } from "./thread.ts";
 
@@ -44,9 +46,7 @@ export function waitFor(fd: number, events: number, limit = 10_000): number {
 
 /** Whether `fd` has one of these events now. */
 export function has(fd: number, events: number): boolean {
-  const set = new PollSet();
-  set.push(fd, events);
-  return set.waitUntil(Number.NEGATIVE_INFINITY, false) === 1;
+  return eventsNow(fd, events) !== 0;
 }
 
 /** A listening TCP socket on a free port of the loopback interface. */
@@ -108,8 +108,5 @@ export function descriptors(): Record<string, string> {
 
 /** What was opened and what was closed since `before`: both empty if all is as it was. */
 export function changes(before: Record<string, string>): Record<"opened" | "closed", Record<string, string>> {
-  const now = descriptors();
-  const less = (table: Record<string, string>, other: Record<string, string>) =>
-    Object.fromEntries(Object.entries(table).filter(([fd, what]) => other[fd] !== what));
-  return { opened: less(now, before), closed: less(before, now) };
+  return changesOf(before, descriptors());
 }

@@ -17,7 +17,7 @@ import { drain, EventFd, ring } from "../../ffi/eventfd.ts";
 import { close } from "../../ffi/fd.ts";
 import { Pipe } from "../../ffi/pipe.ts";
 import { constants } from "../../ffi/platform/index.ts";
-import { PollSet } from "../../ffi/poll.ts";
+import { eventsNow } from "../../ffi/poll.ts";
 import { SystemError } from "../../ffi/system-error.ts";
 import { usePoll } from "../backend.ts";
 import { type Shared, SLOTS } from "./holds.ts";
@@ -163,12 +163,9 @@ export class Bell {
   }
 }
 
-const oneFd = new PollSet();
 /** Whether the write end of a pipe is closed. poll only: the number may be a stranger's by now, and a read would take from it. */
 function hasHungUp(readFd: number): boolean {
-  oneFd.clear();
-  oneFd.push(readFd, POLLIN);
-  return oneFd.waitUntil(Number.NEGATIVE_INFINITY, false) > 0 && (oneFd.reventsAt(0) & POLLHUP) !== 0;
+  return (eventsNow(readFd, POLLIN) & POLLHUP) !== 0;
 }
 
 /**

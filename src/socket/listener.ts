@@ -1,7 +1,7 @@
 /** Accepting, in any number of threads. */
 import { monotonic } from "../../ffi/clock.ts";
 import { constants } from "../../ffi/platform/index.ts";
-import { PollSet } from "../../ffi/poll.ts";
+import { eventsNow } from "../../ffi/poll.ts";
 import { Sockaddr } from "../../ffi/sockaddr.ts";
 import { accept4 } from "../../ffi/socket.ts";
 import { ClosedError, SystemError } from "../errors.ts";
@@ -127,7 +127,6 @@ const ofTheClient = [
 const clientErrors = new Set(ofTheClient.map((name) => -constants[name]));
 const shortages = new Set([-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM]);
 const peer = new Sockaddr();
-const queue = new PollSet();
 
 /** Undefined: this client is gone, take the next. */
 function tryAccept<S>(core: ListenerCore<S>): S | null | undefined {
@@ -142,16 +141,9 @@ function tryAccept<S>(core: ListenerCore<S>): S | null | undefined {
     if (clientErrors.has(error.errno)) return undefined;
     // A stop is complete when the queue is empty, which the kernel does not say in a shortage: it looks for a descriptor
     // before it looks for a client.
-    if (core.isStopping && shortages.has(error.errno) && isEmpty(core.fd)) return null;
+    if (core.isStopping && shortages.has(error.errno) && eventsNow(core.fd, POLLIN) === 0) return null;
     throw error;
   }
-}
-
-/** Whether nobody is in the queue of a listener. */
-function isEmpty(fd: number): boolean {
-  queue.clear();
-  queue.push(fd, POLLIN);
-  return queue.waitUntil(Number.NEGATIVE_INFINITY, false) === 0;
 }
 
 function acceptOrSitOut<S>(core: ListenerCore<S>): S | null | undefined {
