@@ -68,27 +68,45 @@ const operations: Record<string, () => Operation> = {
   },
 };
 
+/**
+ * Calls `prepare` and what it returns again and again: `deed` comes before the first system call of `attempt`, the next
+ * time before the second, and so on up to the one in which it sleeps.
+ */
+function beforeEachCall(prepare: () => { deed: () => unknown; attempt: (nth: number) => void }): void {
+  for (let nth = 1, last = Number.POSITIVE_INFINITY; nth <= last; nth++) {
+    const { deed, attempt } = prepare();
+    let calls = 0;
+    let done = false;
+    const begin = monotonic();
+    using _hook = aroundEveryCall((call, parameters) => {
+      calls++;
+      if (maySleep(call, parameters)) last = Math.min(last, calls);
+      if (done || calls < Math.min(nth, last)) return;
+      done = true; // and what it calls itself does not count
+      deed();
+    });
+    attempt(nth);
+    expect(monotonic() - begin).toBeLessThan(TIMEOUT);
+  }
+}
+
 for (const [name, prepare] of Object.entries(operations)) {
   for (const doorbell of ["in the set already", "new to the set"]) {
     test(`${name}: a cancel before each system call up to its sleep, the doorbell ${doorbell}`, () => {
-      const again = doorbell === "in the set already";
-      for (let nth = 1, last = Number.POSITIVE_INFINITY; nth <= last; nth++) {
+      beforeEachCall(() => {
         const operation = prepare();
         const cancel = keep(new CancelSource());
         void cancel.handle; // from now on it has a doorbell, as if it were another thread that cancels it
-        if (again) timesOut(() => operation({ cancel, timeout: 2 }));
-        let calls = 0;
-        const begin = monotonic();
-        using _hook = aroundEveryCall((call, parameters) => {
-          calls++;
-          if (maySleep(call, parameters)) last = Math.min(last, calls);
-          if (calls === Math.min(nth, last)) cancel.cancel("enough");
-        });
-        const error = thrown(() => operation({ cancel, timeout: TIMEOUT }));
-        expect([nth, error.name]).toEqual([nth, "AbortError"]);
-        expect(error).toBeInstanceOf(CancelledError);
-        expect(monotonic() - begin).toBeLessThan(TIMEOUT);
-      }
+        if (doorbell === "in the set already") timesOut(() => operation({ cancel, timeout: 2 }));
+        return {
+          deed: () => cancel.cancel("enough"),
+          attempt: (nth) => {
+            const error = thrown(() => operation({ cancel, timeout: TIMEOUT }));
+            expect([nth, error.name]).toEqual([nth, "AbortError"]);
+            expect(error).toBeInstanceOf(CancelledError);
+          },
+        };
+      });
     });
   }
 }
@@ -116,23 +134,12 @@ const wakes: Record<string, () => { operation: Operation; wake: () => unknown; r
 for (const [what, prepare] of Object.entries(wakes)) {
   for (const first of [true, false]) {
     test(`${what}: before each system call up to its sleep, ${first ? "its first" : "a later"} wait`, () => {
-      for (let nth = 1, last = Number.POSITIVE_INFINITY; nth <= last; nth++) {
+      beforeEachCall(() => {
         const { operation, wake, result } = prepare();
         if (!first) timesOut(() => operation({ timeout: 2 }));
-        let calls = 0;
-        let woken = false;
-        const begin = monotonic();
-        using hook = aroundEveryCall((call, parameters) => {
-          calls++;
-          if (maySleep(call, parameters)) last = Math.min(last, calls);
-          if (woken || calls < Math.min(nth, last)) return;
-          woken = true; // and what it calls itself does not count
-          wake();
-        });
-        expect([nth, operation({ timeout: TIMEOUT })]).toEqual([nth, result]);
-        hook[Symbol.dispose]();
-        expect(monotonic() - begin).toBeLessThan(TIMEOUT);
-      }
+        const attempt = (nth: number) => expect([nth, operation({ timeout: TIMEOUT })]).toEqual([nth, result]);
+        return { deed: wake, attempt };
+      });
     });
   }
 }

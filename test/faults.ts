@@ -1,6 +1,7 @@
 /** Lies about the kernel, told through the `libc` object of ffi/libc.ts and taken back after each test. */
 import { afterEach } from "bun:test";
 import { libc, setErrno } from "../ffi/libc.ts";
+import { callsDuring } from "./hooks.ts";
 
 type Libc = typeof libc;
 export type Replace = <K extends keyof Libc>(name: K, replacement: (original: Libc[K]) => Libc[K]) => void;
@@ -22,26 +23,7 @@ export function failWith(errno: number): -1 {
   return -1;
 }
 
-/** Calls that enter no kernel (the clock is in the vDSO), which a check of arguments may make. */
-const harmless = new Set<string>(["inet_pton", "inet_ntop", "clock_gettime", "malloc", "free", "memcpy", "dlsym"]);
-
 /** The system calls that `body` makes through libc, by name. */
 export function systemCalls(body: () => void): string[] {
-  const honest = { ...libc };
-  const made: string[] = [];
-  const counted: Record<string, unknown> = {};
-  for (const [name, call] of Object.entries(honest)) {
-    if (harmless.has(name)) continue;
-    counted[name] = (...args: never[]) => {
-      made.push(name);
-      return (call as (...args: never[]) => number)(...args);
-    };
-  }
-  Object.assign(libc, counted);
-  try {
-    body();
-  } finally {
-    Object.assign(libc, honest);
-  }
-  return made;
+  return callsDuring(body).made;
 }

@@ -44,7 +44,7 @@ export function aroundWaits(before: Before, after: After): Hook {
 }
 
 /** Functions of libc that do not enter the kernel, or only look at the clock. */
-const harmless = new Set(["clock_gettime", "free", "inet_ntop", "inet_pton", "malloc", "memcpy"]);
+const harmless = new Set(["clock_gettime", "dlsym", "free", "inet_ntop", "inet_pton", "malloc", "memcpy"]);
 
 const inKernel = Object.keys(calls).filter((name) => !harmless.has(name));
 
